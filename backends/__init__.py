@@ -1,0 +1,1 @@
+"""Backends: a folder each, found by `find`, never listed."""

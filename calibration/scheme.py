@@ -1,0 +1,99 @@
+"""Scheme: how a target wants its quantized graph. Declared by a backend, applied by `quantize`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+import numpy as np
+
+from effc.compiler import ir
+from effc.compiler.ranges import Range
+
+
+@dataclass(frozen=True)
+class QParams:
+    """Per-tensor affine parameters: real = scale * (q - zero_point), q in [qmin, qmax] of `dtype`."""
+
+    scale: float
+    zero_point: int
+    dtype: str = "int8"
+
+
+@dataclass(frozen=True)
+class OpRule:
+    """How one op is quantized.
+
+    Attributes:
+        inputs: positions of float inputs that become quantized activations; None means every float one.
+        weight: position of the constant weight, quantized symmetrically to int8; None if there is none.
+        weight_axis: a function from the node to the weight's channel axis, None for per-tensor weights.
+        bias: position of the bias, which takes scale(input) * scale(weight); None if there is none.
+        output: fixed parameters of the outputs, where the kernel demands them.
+    """
+
+    inputs: tuple[int, ...] | None = None
+    weight: int | None = None
+    weight_axis: Callable[[ir.Node], int | None] | None = None
+    bias: int | None = None
+    output: QParams | None = None
+
+
+def _never(producer: ir.Node, activation: ir.Node) -> bool:
+    del producer, activation
+    return False
+
+
+def _accept(node: ir.Node) -> bool:
+    del node
+    return True
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """A target's rules for quantization.
+
+    Attributes:
+        activation: "int8" or "uint8".
+        symmetric: zero point 0 for activations.
+        bias: "int32" (Q/DQ) or "float".
+        ops: ops that run quantized, with their rule. All others stay float.
+        same_scale: ops of `ops` whose inputs and outputs share one scale and zero point.
+        fused: whether an activation node becomes part of its producer's kernel: no Q/DQ between the two,
+            and the range of the last tensor counts.
+        accepts: whether this node in particular may run quantized (its op is in `ops` already).
+        narrow_weights: weights in [-127, 127].
+    """
+
+    name: str
+    activation: str = "int8"
+    symmetric: bool = False
+    bias: str = "int32"
+    ops: Mapping[str, OpRule] = field(default_factory=lambda: MappingProxyType({}))
+    same_scale: frozenset[str] = frozenset()
+    fused: Callable[[ir.Node, ir.Node], bool] = _never
+    accepts: Callable[[ir.Node], bool] = _accept
+    narrow_weights: bool = True
+
+    def qparams(self, observed: Range) -> QParams:
+        """Scale and zero point for a range, which is first widened to hold 0 exactly.
+
+        Asymmetric: scale = (hi - lo) / 255, zero_point = round(qmin - lo / scale).
+        Symmetric: scale = max(|lo|, |hi|) / 127, zero_point = 0 (the middle of an unsigned type).
+        A range of zero width gets scale 1.
+        """
+        lo, hi = min(observed.lo, 0.0), max(observed.hi, 0.0)
+        qmin, qmax = (-128, 127) if self.activation == "int8" else (0, 255)
+        if self.symmetric:
+            scale = _float32(max(-lo, hi) / 127.0)
+            return QParams(scale, 0 if self.activation == "int8" else 128, self.activation)
+        scale = _float32((hi - lo) / (qmax - qmin))
+        zero_point = int(np.clip(round(qmin - lo / scale), qmin, qmax))
+        return QParams(scale, zero_point, self.activation)
+
+
+def _float32(scale: float) -> float:
+    """The scale as float32 holds it; 1 in place of zero or of what float32 cannot hold normally."""
+    tiny = float(np.finfo(np.float32).tiny)
+    return float(np.float32(scale)) if scale > tiny else (1.0 if scale <= 0.0 else tiny)

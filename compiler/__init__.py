@@ -1,0 +1,1 @@
+"""ONNX in, simplified typed ONNX out."""

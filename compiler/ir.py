@@ -1,0 +1,168 @@
+"""The one door to `onnx_ir`: models, reading constants and attributes, and edits that stay safe.
+
+`onnx_ir` takes about a second to import, so import this module only where a model is really touched.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx_ir
+from numpy.typing import NDArray
+from onnx_ir import Attr, DataType, Graph, Model, Node, Shape, Value
+
+__all__ = [
+    "Attr",
+    "DataType",
+    "Graph",
+    "Model",
+    "Node",
+    "Shape",
+    "Value",
+]
+
+Array = NDArray[np.generic]
+INTERNAL_OPSET = 21
+INLINE_LIMIT = 1 << 31
+
+
+def const(value: Value | None) -> Array | None:
+    """The value as an array when it is an initializer or a Constant's output, else None."""
+    if value is None or value.is_graph_input():
+        return None
+    if value.const_value is not None:
+        return np.asarray(value.const_value.numpy())
+    tensor = onnx_ir.convenience.get_const_tensor(value)
+    return None if tensor is None else np.asarray(tensor.numpy())
+
+
+def shape(value: Value | None) -> tuple[int | str, ...] | None:
+    """Dims as integers or symbol names ("?" for an anonymous one); None where the rank is unknown."""
+    if value is None or value.shape is None:
+        return None
+    return tuple(d if isinstance(d, int) else (d.value or "?") for d in value.shape)
+
+
+def static_shape(value: Value | None) -> tuple[int, ...] | None:
+    """The shape where every dim is an integer, else None."""
+    dims = shape(value)
+    return None if dims is None or not all(isinstance(d, int) for d in dims) else tuple(int(d) for d in dims)
+
+
+def numpy_dtype(value: Value) -> np.dtype[np.generic] | None:
+    """The value's element type as NumPy's, None where it is unknown."""
+    return None if value.dtype is None else np.dtype(value.dtype.numpy())
+
+
+def attr_int(node: Node, name: str, default: int) -> int:
+    """An integer attribute or its default."""
+    found = node.attributes.get(name)
+    return default if found is None else found.as_int()
+
+
+def attr_float(node: Node, name: str, default: float) -> float:
+    """A float attribute or its default."""
+    found = node.attributes.get(name)
+    return default if found is None else found.as_float()
+
+
+def attr_str(node: Node, name: str, default: str) -> str:
+    """A string attribute or its default."""
+    found = node.attributes.get(name)
+    return default if found is None else found.as_string()
+
+
+def attr_ints(node: Node, name: str, default: Sequence[int]) -> tuple[int, ...]:
+    """An integer-list attribute or its default."""
+    found = node.attributes.get(name)
+    return tuple(default) if found is None else tuple(found.as_ints())
+
+
+def fresh_name(graph: Graph, stem: str) -> str:
+    """`stem` itself if no value of the graph has this name, else `stem_1`, `stem_2`, ..."""
+    taken = {v.name for v in values(graph)}
+    candidate, count = stem, 0
+    while candidate in taken:
+        count += 1
+        candidate = f"{stem}_{count}"
+    return candidate
+
+
+def values(graph: Graph) -> Iterator[Value]:
+    """Every value of the graph: inputs, initializers, node outputs."""
+    yield from graph.inputs
+    yield from graph.initializers.values()
+    for node in graph:
+        yield from node.outputs
+
+
+def initializer(graph: Graph, name: str, array: Array) -> Value:
+    """Register a new initializer under `name` (made unique) and return its value."""
+    name = fresh_name(graph, name)
+    value = Value(
+        name=name,
+        type=onnx_ir.TensorType(DataType.from_numpy(array.dtype)),
+        shape=Shape(array.shape),
+        const_value=onnx_ir.tensor(np.ascontiguousarray(array), name=name),
+    )
+    graph.register_initializer(value)
+    return value
+
+
+def replace_uses(old: Value, new: Value) -> None:
+    """Let every consumer of `old`, and the graph output that it may be, take `new` instead.
+
+    A graph output keeps its name: `new` takes it over from `old`.
+    """
+    if old.is_graph_output():
+        old.name, new.name = f"{old.name}__replaced", old.name
+        if new.shape is None:
+            new.shape = old.shape
+        if new.type is None:
+            new.type = old.type
+    onnx_ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
+
+
+def remove(graph: Graph, nodes: Iterable[Node]) -> None:
+    """Remove nodes; raises ValueError when an output is still used."""
+    graph.remove(list(nodes), safe=True)
+
+
+def prune(model: Model) -> bool:
+    """Remove nodes, initializers and opset imports that no output needs; whether any went."""
+    from onnx_ir.passes.common import RemoveUnusedNodesPass, RemoveUnusedOpsetsPass
+
+    unused = RemoveUnusedNodesPass()(model).modified
+    RemoveUnusedOpsetsPass()(model)
+    return bool(unused)
+
+
+def to_bytes(model: Model) -> bytes:
+    """The model as serialized ModelProto, weights inside; deterministic."""
+    return bytes(onnx_ir.to_proto(model).SerializeToString(deterministic=True))
+
+
+def from_bytes(data: bytes) -> Model:
+    """The inverse of `to_bytes`."""
+    import onnx
+
+    return onnx_ir.from_proto(onnx.load_from_string(data))
+
+
+def weight_bytes(model: Model) -> int:
+    """Bytes of all initializers."""
+    return sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
+
+
+def save(model: Model, path: Path) -> None:
+    """Write the model; weights go into the file, or into `<name>.data` beside it from 2 GiB on."""
+    large = weight_bytes(model) >= INLINE_LIMIT - (1 << 24)
+    onnx_ir.save(model, path, external_data=f"{path.name}.data" if large else None)
+
+
+def digest(model: Model) -> str:
+    """sha256 of the serialized model: its content hash."""
+    return hashlib.sha256(to_bytes(model)).hexdigest()

@@ -1,0 +1,75 @@
+"""OpTable: which function lowers an op, or why a node is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from effc.compiler import ir
+from effc.core.errors import Refusal
+
+Lower = TypeVar("Lower", bound=Callable[..., object])
+Check = Callable[[ir.Node], str | None]
+"""Looks at a node and returns the reason it cannot be lowered, or None."""
+
+
+@dataclass(frozen=True)
+class Lowering(Generic[Lower]):
+    """One op's lowering and its precondition."""
+
+    op: str
+    function: Lower
+    check: Check
+
+
+@dataclass
+class OpTable(Generic[Lower]):
+    """Ops of the default ONNX domain with their lowerings; a second entry for an op raises."""
+
+    backend: str
+    entries: dict[str, Lowering[Lower]] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
+
+    def op(self, *names: str, check: Check | None = None) -> Callable[[Lower], Lower]:
+        """Decorator: the function lowers these ops. `check` returns the reason for a refusal or None."""
+
+        def register(function: Lower) -> Lower:
+            for name in names:
+                if name in self.entries:
+                    raise ValueError(f"{self.backend} has two lowerings for {name}")
+                self.entries[name] = Lowering(name, function, check or _always)
+            return function
+
+        return register
+
+    def refuse(self, reason: str, *names: str) -> None:
+        """State why ops have no lowering, where there is more to say than that."""
+        self.reasons.update(dict.fromkeys(names, reason))
+
+    def __contains__(self, op: str) -> bool:
+        return op in self.entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self.entries))
+
+    def __getitem__(self, op: str) -> Lowering[Lower]:
+        return self.entries[op]
+
+    def refusal(self, node: ir.Node) -> Refusal | None:
+        """Why this node cannot be lowered, or None when it can."""
+        if node.domain not in ("", "ai.onnx"):
+            reason: str | None = f"the operator domain {node.domain!r} is not known"
+        elif node.op_type in self.entries:
+            reason = self.entries[node.op_type].check(node)
+        else:
+            reason = self.reasons.get(node.op_type, "no lowering is written for it")
+        return None if reason is None else Refusal(node.name or node.outputs[0].name or "?", node.op_type, reason)
+
+    def refusals(self, nodes: Iterable[ir.Node]) -> tuple[Refusal, ...]:
+        """Every node that cannot be lowered, in graph order."""
+        return tuple(found for node in nodes if (found := self.refusal(node)) is not None)
+
+
+def _always(node: ir.Node) -> None:
+    del node

@@ -1,0 +1,100 @@
+"""The errors that reach a user. Each says what happened, where, and what to do, and owns an exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+class EffcError(Exception):
+    """Base of all reported errors.
+
+    Args:
+        what: one sentence on what is wrong.
+        where: the file, node, tensor or stage concerned.
+        hint: what the user can do about it.
+    """
+
+    exit_code: ClassVar[int] = 1
+    kind: ClassVar[str] = "internal error"
+
+    def __init__(self, what: str, *, where: str = "", hint: str = "") -> None:
+        super().__init__(what)
+        self.what, self.where, self.hint = what, where, hint
+
+    def __str__(self) -> str:
+        lines = [f"{self.where}: {self.what}" if self.where else self.what]
+        return "\n".join(lines + ([f"  hint: {self.hint}"] if self.hint else []))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _restore, (type(self), self.__dict__, self.args)
+
+
+def _restore(cls: type[EffcError], state: dict[str, object], args: tuple[object, ...]) -> EffcError:
+    """Rebuild an error that crossed a process boundary, whatever its constructor takes."""
+    error = cls.__new__(cls)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+class BadInput(EffcError):
+    """Usage or input is wrong: a flag, a model file, a data file."""
+
+    exit_code = 2
+    kind = "bad input"
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """One node that a target cannot take, and why."""
+
+    node: str
+    op: str
+    reason: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.op} {self.node!r}: {self.reason}" + (f" ({self.hint})" if self.hint else "")
+
+
+class UnsupportedOps(EffcError):
+    """Nodes without a lowering, all of them at once."""
+
+    exit_code = 3
+    kind = "unsupported"
+
+    def __init__(self, target: str, refusals: Sequence[Refusal], *, where: str = "") -> None:
+        self.target, self.refusals = target, tuple(refusals)
+        listing = "\n".join(f"  - {refusal}" for refusal in self.refusals)
+        super().__init__(
+            f"{target} cannot take {len(self.refusals)} node(s):\n{listing}",
+            where=where,
+            hint="`effc check MODEL --target ...` lists what each target supports",
+        )
+
+
+class GateFailed(EffcError):
+    """An accuracy or latency gate that the user set is not met."""
+
+    exit_code = 4
+    kind = "gate not met"
+
+
+class BackendMissing(EffcError):
+    """A backend's library is not installed; the hint is the exact install line."""
+
+    exit_code = 5
+    kind = "backend not installed"
+
+
+class BackendFailed(EffcError):
+    """A vendor library failed, crashed or ran out of time in its child process."""
+
+    exit_code = 6
+    kind = "backend failed"
+
+    def __init__(self, what: str, *, stage: str = "", log: str = "", hint: str = "") -> None:
+        super().__init__(what, where=stage, hint=hint)
+        self.stage, self.log = stage, log
