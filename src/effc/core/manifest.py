@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
+from effc.core import decode
 from effc.core.errors import BadInput
 from effc.core.files import sha256
 
@@ -16,6 +17,8 @@ FILE_NAME = "manifest.json"
 MEASURED_NAME = "measured.json"
 REFERENCE_NAME = "reference.npz"
 QUANTIZED_NAME = "quantized.onnx"
+
+Fraction: TypeAlias = float
 
 
 @dataclass(frozen=True)
@@ -90,8 +93,8 @@ class OutputError:
 class Top1:
     """Top-1 accuracy on true labels, fractions 0..1."""
 
-    float: float
-    artifact: float
+    float: Fraction
+    artifact: Fraction
     n: int
 
 
@@ -130,3 +133,30 @@ class Manifest:
     def to_json(self) -> str:
         """Deterministic JSON, keys sorted, two-space indent, a newline at the end."""
         return json.dumps(asdict(self), indent=2, sort_keys=True, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, where: str = FILE_NAME) -> Manifest:
+        """The inverse of `to_json`; errors name `where` and the field.
+
+        Raises:
+            BadInput: not JSON, another schema, or a field that is missing, unknown or mistyped.
+        """
+        try:
+            raw = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise BadInput(f"it is not JSON ({error})", where=where, hint="build the artifact again") from None
+        schema = raw.get("schema", SCHEMA) if isinstance(raw, dict) else SCHEMA
+        if schema != SCHEMA:
+            hint = "use the version of effc that built it, or build it again"
+            raise BadInput(f"its schema is {schema}, this version reads {SCHEMA}", where=where, hint=hint)
+        return decode.record(cls, raw, where)
+
+    @classmethod
+    def read(cls, folder: Path) -> Manifest:
+        """The manifest of an artifact folder. Raises BadInput where there is none or it is damaged."""
+        path = folder / FILE_NAME
+        try:
+            return cls.from_json(path.read_text(encoding="utf-8"), str(path))
+        except (OSError, UnicodeDecodeError):
+            hint = "give a folder that `effc build` wrote, such as out/tflite-int8"
+            raise BadInput("it is not an artifact: no readable manifest.json", where=str(folder), hint=hint) from None

@@ -46,7 +46,7 @@ class Worker:
 
     def __init__(self, stage: str, *, deadline: float = DEADLINE_S, env: Mapping[str, str] | None = None) -> None:
         self.stage, self.deadline = stage, deadline
-        self._log = tempfile.TemporaryFile()
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115, it lives as long as the worker
         request_read, self._request = os.pipe()
         self._reply, reply_write = os.pipe()
         command = [sys.executable, "-m", "effc.core.child", str(request_read), str(reply_write)]
@@ -64,7 +64,9 @@ class Worker:
     def __enter__(self) -> Worker:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def call(self, function: str, *args: object) -> Any:
@@ -125,12 +127,16 @@ class Worker:
 
     def _timed_out(self) -> BackendFailed:
         self._process.kill()
-        return BackendFailed(f"no answer within {self.deadline:.0f} s, so it was stopped", stage=self.stage, log=self.log())
+        return BackendFailed(
+            f"no answer within {self.deadline:.0f} s, so it was stopped", stage=self.stage, log=self.log()
+        )
 
     def _died(self) -> BackendFailed:
         code = self._process.wait()
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
-        return BackendFailed(f"the child process {how}", stage=self.stage, log=self.log(), hint=self.log()[-600:].strip())
+        return BackendFailed(
+            f"the child process {how}", stage=self.stage, log=self.log(), hint=self.log()[-600:].strip()
+        )
 
     def log(self) -> str:
         """The end of what the child and its libraries printed."""
