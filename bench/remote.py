@@ -1,0 +1,76 @@
+"""A backend's runner in a child process, pinned to as many CPUs as it has threads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from effc.backends import base
+from effc.core import host
+from effc.core.artifact import Artifact
+from effc.core.errors import BadInput
+from effc.core.worker import Worker
+
+Array = NDArray[np.generic]
+
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "TVM_NUM_THREADS")
+_NAME = "runner"
+
+
+@dataclass(frozen=True)
+class RemoteRunner:
+    """The `Runner` contract, answered by an object in the child."""
+
+    worker: Worker
+
+    def run(self, feeds: base.Feeds) -> dict[str, Array]:
+        """One inference; feeds and outputs in the artifact's own form."""
+        outputs: dict[str, Array] = self.worker.method(_NAME, "run", dict(feeds))
+        return outputs
+
+    def measure(self, feeds: base.Feeds, iterations: int) -> base.Timing:
+        """`iterations` inferences timed inside the child."""
+        timing: base.Timing = self.worker.method(_NAME, "measure", dict(feeds), iterations)
+        return timing
+
+    def facts(self) -> Mapping[str, float | int | str]:
+        """What the runtime tells of itself."""
+        facts: dict[str, float | int | str] = self.worker.method(_NAME, "facts")
+        return facts
+
+
+@contextmanager
+def open_runner(artifact: Artifact, threads: int = 1) -> Iterator[RemoteRunner]:
+    """Load the artifact in a child of its own, which ends with the block.
+
+    Raises:
+        BackendMissing: the backend's libraries are not installed.
+        BackendFailed: the library failed, crashed or ran out of time.
+    """
+    backend = base.for_target(artifact.target)
+    base.require(backend)
+    if artifact.main is None:
+        raise BadInput("it lists no file that could run", where=str(artifact.folder))
+    limits = dict.fromkeys(_THREAD_VARIABLES, str(threads))
+    with Worker(f"run {artifact.manifest.target}", env=limits) as worker:
+        worker.call("effc.bench.remote:pin", threads)
+        worker.make(_NAME, backend.runner(), artifact.folder, artifact.main, threads)
+        yield RemoteRunner(worker)
+
+
+def pin(threads: int) -> tuple[int, ...]:
+    """Bind this process to its last `threads` CPUs, where the system allows it; the CPUs it may use then.
+
+    The last ones, since the first tends to serve the interrupts.
+    """
+    if hasattr(os, "sched_setaffinity"):
+        try:
+            os.sched_setaffinity(0, host.cpus()[-threads:])
+        except OSError:
+            return host.cpus()
+    return host.cpus()
