@@ -1,0 +1,47 @@
+# Every target sets up .venv by itself. Needs Python 3.11 or newer with its venv module; everything else comes from pip.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench clean
+
+BIN := .venv/bin
+STAMP := .venv/effc.stamp
+USABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
+	"$$p" -c "$(USABLE)" >/dev/null 2>&1 && echo "$$p" && break; done)
+DEMO := out/demo
+MODEL := pplcnet_orientation
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 8
+
+demo: $(STAMP) ## fetch a real model, build it in INT8, verify it and time it
+	@mkdir -p $(DEMO)
+	@$(BIN)/effc zoo fetch $(MODEL) -o $(DEMO)/$(MODEL).onnx --overwrite
+	@$(BIN)/effc zoo data $(MODEL) --split calib --count 64 -o $(DEMO)/calib.npz --overwrite
+	@$(BIN)/effc zoo data $(MODEL) --split eval --count 200 -o $(DEMO)/eval.npz --overwrite
+	@$(BIN)/effc build $(DEMO)/$(MODEL).onnx --target tflite-int8,ort-int8,ort-fp32 \
+		--calib $(DEMO)/calib.npz --eval $(DEMO)/eval.npz -o $(DEMO) --overwrite
+	@$(BIN)/effc bench $(DEMO)/tflite-int8 $(DEMO)/ort-int8 $(DEMO)/ort-fp32
+
+test: $(STAMP) ## run the tests
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(STAMP) ## lint, format, types, layers
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --quiet --check .
+	@$(BIN)/mypy --no-error-summary -p effc
+	@$(BIN)/lint-imports --no-logo > .venv/layers.log || { cat .venv/layers.log; exit 1; }
+	@echo "check: clean"
+
+bench: $(STAMP) ## time and score the suite of real models
+	@$(BIN)/python -m effc.bench.suites $(ARGS)
+
+clean: ## remove what the targets made
+	@rm -rf .venv out build dist
+
+$(STAMP): pyproject.toml
+	@test -n "$(PYTHON)" || { echo "make: Python 3.11 or newer with its venv module is needed (python3 -m venv)" >&2; exit 1; }
+	@echo "setting up .venv with $(PYTHON)"
+	@test -x $(BIN)/python || "$(PYTHON)" -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@

@@ -1,0 +1,1 @@
+"""A verb a file: a typed function whose result is what `--json` prints."""
