@@ -11,13 +11,13 @@ import support
 from effc.core.errors import BackendFailed, BackendMissing
 from effc.zoo import fetch
 
-OPTIONAL = "EFFC_ZOO"  # what a skip may name in CI: the larger models, which no checkout has
+OPTIONAL = "Skipped: EFFC_ZOO"  # how a skip that CI accepts begins: no checkout has the larger models
 
 
 def forbidden_skips(terminal: pytest.TerminalReporter) -> list[str]:
     """Skips that CI does not accept: all but those for want of the larger models."""
-    reasons = (str(report.longrepr) for report in terminal.stats.get("skipped", []))
-    return sorted({reason for reason in reasons if OPTIONAL not in reason})
+    reports = (report.longrepr for report in terminal.stats.get("skipped", []))
+    return sorted({f"{path}:{line}: {reason}" for path, line, reason in reports if not reason.startswith(OPTIONAL)})
 
 
 @pytest.hookimpl(trylast=True)
@@ -68,4 +68,4 @@ def real_model() -> Path:
     try:
         return fetch("pplcnet_orientation")
     except (BackendFailed, BackendMissing) as error:
-        pytest.skip(f"zoo model not available: {error}")
+        pytest.skip(f"zoo model not available: {error.what}")

@@ -56,3 +56,17 @@ def classifier(name: str, folder: Path) -> Classifier:
             arrays = {INPUT: CLASSIFIERS[name].apply(raw[part]), "label": raw[f"{part}_label"].astype(np.int64)}
             np.savez(path, **arrays)
     return made
+
+
+ROOT = Path(__file__).parents[1]
+TOP_FOLDERS = ("backends", "bench", "calibration", "compiler")
+
+
+def sources() -> list[Path]:
+    """Every Python file of the project and its tests, each once: links are not followed."""
+    folders = (*TOP_FOLDERS, "src", "tests")
+    return sorted(path for name in folders for path in (ROOT / name).rglob("*.py") if not _linked(path))
+
+
+def _linked(path: Path) -> bool:
+    return any((ROOT / part).is_symlink() for part in path.relative_to(ROOT).parents)
