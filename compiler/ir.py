@@ -6,13 +6,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx_ir
 from numpy.typing import NDArray
 from onnx_ir import Attr, DataType, Graph, Model, Node, Shape, Value
+
+if TYPE_CHECKING:
+    import onnx
 
 __all__ = [
     "Attr",
@@ -50,6 +54,12 @@ def static_shape(value: Value | None) -> tuple[int, ...] | None:
     """The shape where every dim is an integer, else None."""
     dims = shape(value)
     return None if dims is None or not all(isinstance(d, int) for d in dims) else tuple(int(d) for d in dims)
+
+
+def static_shape_from(value: Value | None, axis: int) -> tuple[int, ...] | None:
+    """The dims from `axis` on where they are all integers, else None."""
+    dims = (shape(value) or ())[axis:]
+    return tuple(int(d) for d in dims) if dims and all(isinstance(d, int) for d in dims) else None
 
 
 def numpy_dtype(value: Value) -> np.dtype[np.generic] | None:
@@ -126,6 +136,29 @@ def replace_uses(old: Value, new: Value) -> None:
     onnx_ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
 
 
+def node(op: str, inputs: Sequence[Value | None], attributes: Mapping[str, object] | None = None) -> Node:
+    """A node of the default domain with one output, in no graph yet."""
+    attrs = onnx_ir.convenience.convert_attributes(dict(attributes or {}))  # type: ignore[arg-type]
+    return Node("", op, inputs, attrs, num_outputs=1)
+
+
+def substitute(old: Node, new: Node) -> None:
+    """Put `new` in the place of `old`: its first output computes the same and takes over name, type and uses.
+
+    `new` takes the node's name as well. Raises ValueError when another output of `old` is still used.
+    """
+    graph, value, result = old.graph, old.outputs[0], new.outputs[0]
+    if not isinstance(graph, Graph):
+        raise ValueError(f"{old.name} is in no graph")
+    graph.insert_before(old, new)
+    name, result.shape, result.type = value.name, value.shape, value.type
+    new.name, old.name = old.name, f"{old.name}__replaced"
+    value.name = f"{name}__replaced"
+    onnx_ir.convenience.replace_all_uses_with(value, result, replace_graph_outputs=True)
+    result.name = name
+    remove(graph, [old])
+
+
 def remove(graph: Graph, nodes: Iterable[Node]) -> None:
     """Remove nodes; raises ValueError when an output is still used."""
     graph.remove(list(nodes), safe=True)
@@ -140,16 +173,26 @@ def prune(model: Model) -> bool:
     return bool(unused)
 
 
+def to_proto(model: Model) -> onnx.ModelProto:
+    """The model as ModelProto, weights inside."""
+    return onnx_ir.to_proto(model)
+
+
+def from_proto(proto: onnx.ModelProto) -> Model:
+    """The inverse of `to_proto`; weights stay in the proto's memory."""
+    return onnx_ir.from_proto(proto)
+
+
 def to_bytes(model: Model) -> bytes:
     """The model as serialized ModelProto, weights inside; deterministic."""
-    return bytes(onnx_ir.to_proto(model).SerializeToString(deterministic=True))
+    return bytes(to_proto(model).SerializeToString(deterministic=True))
 
 
 def from_bytes(data: bytes) -> Model:
     """The inverse of `to_bytes`."""
     import onnx
 
-    return onnx_ir.from_proto(onnx.load_from_string(data))
+    return from_proto(onnx.load_from_string(data))
 
 
 def weight_bytes(model: Model) -> int:

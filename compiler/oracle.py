@@ -1,1 +1,211 @@
-"""The oracle: a model's outputs in ONNX Runtime with its optimizations off."""
+"""The oracle: a model's outputs in ONNX Runtime with its optimizations off, else in `onnx.reference`."""
+
+from __future__ import annotations
+
+import tempfile
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import onnx
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from effc.compiler import ir
+from effc.core import worker
+from effc.core.errors import BackendFailed, BadInput, EffcError
+
+Array = NDArray[np.generic]
+Feeds = Mapping[str, Array]
+AnyModel = ir.Model | onnx.ModelProto | bytes | Path
+
+STAGE = "ONNX Runtime"
+MAX_FEED_ELEMENTS = 1 << 26
+_SYMBOL_SIZE = 2
+_ORT_TYPES = {
+    "float16": np.float16,
+    "float": np.float32,
+    "double": np.float64,
+    "bool": np.bool_,
+    "string": np.object_,
+    "bfloat16": ml_dtypes.bfloat16,
+    **{name: np.dtype(name) for name in ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")},
+}
+
+
+@dataclass(frozen=True)
+class Input:
+    """A graph input: dims are integers or symbol names."""
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: tuple[int | str, ...]
+
+
+class Session:
+    """A model ready to run. `outputs` may name internal tensors; None means the graph's own outputs.
+
+    Raises EffcError when neither ONNX Runtime nor the reference evaluator can load the model.
+    """
+
+    def __init__(
+        self,
+        model: AnyModel,
+        *,
+        outputs: Sequence[str] | None = None,
+        optimize: bool = False,
+        threads: int = 1,
+    ) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="effc-oracle-")
+        source = _source(model, outputs, Path(self._folder.name))
+        self._names = None if outputs is None else list(outputs)
+        self._ort = _ort_session(source, optimize, threads)
+        self._reference = None if self._ort else _reference(source)
+        self.inputs = _ort_inputs(self._ort) if self._ort else _proto_inputs(_proto(source))
+        if self._names is None:
+            self._names = [o.name for o in self._ort.get_outputs()] if self._ort else self._reference.output_names
+
+    def run(self, feeds: Feeds) -> dict[str, Array]:
+        """Outputs by name. Raises EffcError with the runtime's message when it cannot run these feeds."""
+        try:
+            results = self._ort.run(self._names, dict(feeds)) if self._ort else self._reference.run(None, dict(feeds))
+        except Exception as error:
+            raise EffcError(_first_line(error), where=STAGE if self._ort else "onnx.reference") from error
+        return dict(zip(self._names or (), results, strict=False))
+
+
+def evaluate(model: AnyModel, feeds: Sequence[Feeds], outputs: Sequence[str] | None = None) -> list[dict[str, Array]]:
+    """Outputs for each of several feeds, in this process."""
+    session = Session(model, outputs=outputs)
+    return [session.run(each) for each in feeds]
+
+
+def evaluate_apart(model: bytes | Path, feeds: Sequence[Feeds], *, deadline: float = 120.0) -> list[dict[str, Array]]:
+    """`evaluate` in a child process, where a crash or a hang of the runtime becomes an EffcError."""
+    try:
+        found: list[dict[str, Array]] = worker.call(
+            "effc.compiler.oracle:evaluate", model, list(feeds), stage=STAGE, deadline=deadline
+        )
+    except BackendFailed as error:
+        raise EffcError(f"the model could not be run: {error.what}", where=STAGE) from error
+    return found
+
+
+def seeded_feeds(
+    model: AnyModel | Sequence[Input], seed: int, dims: Mapping[str, int] | None = None
+) -> dict[str, Array]:
+    """Plausible inputs: normal floats, small non-negative integers, coin-toss booleans.
+
+    Args:
+        model: a model, or its `Session.inputs`.
+        seed: the values depend on it and on each input's name alone.
+        dims: sizes by symbol name; a symbol without one gets 2.
+
+    Raises BadInput when an input would have more than MAX_FEED_ELEMENTS elements.
+    """
+    inputs = model if isinstance(model, Sequence) and not isinstance(model, bytes) else graph_inputs(model)
+    return {entry.name: _random(entry, seed, dims or {}) for entry in inputs}
+
+
+def graph_inputs(model: AnyModel) -> tuple[Input, ...]:
+    """The inputs that a run needs: those that are no initializers."""
+    if not isinstance(model, ir.Model):
+        return _proto_inputs(_proto(model))
+    return tuple(
+        Input(v.name or "", ir.numpy_dtype(v) or np.dtype(np.float32), ir.shape(v) or ()) for v in model.graph.inputs
+    )
+
+
+def _random(entry: Input, seed: int, dims: Mapping[str, int]) -> Array:
+    shape = tuple(d if isinstance(d, int) else dims.get(d, _SYMBOL_SIZE) for d in entry.shape)
+    if float(np.prod(shape, dtype=np.float64)) > MAX_FEED_ELEMENTS:
+        raise BadInput(f"the input has the shape {list(shape)}: too large to try", where=entry.name, hint="--shape")
+    random = np.random.default_rng([seed, zlib.crc32(entry.name.encode())])
+    if entry.dtype.kind == "b":
+        return random.integers(0, 2, shape).astype(np.bool_)
+    if entry.dtype.kind in "iu":
+        return random.integers(0, 8, shape).astype(entry.dtype)
+    if entry.dtype.kind == "O":
+        return random.integers(0, 8, shape).astype(np.str_).astype(np.object_)
+    return random.standard_normal(shape).astype(entry.dtype)
+
+
+def _source(model: AnyModel, outputs: Sequence[str] | None, folder: Path) -> bytes | Path:
+    """What the runtimes load: bytes, or a file where the model lies in one or is too large for bytes."""
+    if isinstance(model, ir.Model) and ir.weight_bytes(model) >= ir.INLINE_LIMIT - (1 << 24):
+        ir.save(model, folder / "model.onnx")
+        model = folder / "model.onnx"
+    if outputs is None and isinstance(model, bytes | Path):
+        return model
+    proto = _proto(model)
+    if outputs is not None:
+        del proto.graph.output[:]
+        proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs)
+    if isinstance(model, Path) and proto.ByteSize() >= ir.INLINE_LIMIT - (1 << 24):
+        onnx.save(proto, folder / "outputs.onnx", save_as_external_data=True)
+        return folder / "outputs.onnx"
+    return proto.SerializeToString()
+
+
+def _proto(model: AnyModel) -> onnx.ModelProto:
+    """A proto that may be edited."""
+    if isinstance(model, ir.Model):
+        return ir.to_proto(model)
+    if isinstance(model, onnx.ModelProto):
+        copy = onnx.ModelProto()
+        copy.CopyFrom(model)
+        return copy
+    return onnx.load_from_string(model) if isinstance(model, bytes) else onnx.load(str(model))
+
+
+def _ort_session(source: bytes | Path, optimize: bool, threads: int) -> Any:
+    options = ort.SessionOptions()
+    level = ort.GraphOptimizationLevel
+    options.graph_optimization_level = level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.log_severity_level = 4
+    where = source if isinstance(source, bytes) else str(source)
+    try:
+        return ort.InferenceSession(where, options, providers=["CPUExecutionProvider"])
+    except Exception:
+        return None
+
+
+def _reference(source: bytes | Path) -> Any:
+    from onnx.reference import ReferenceEvaluator
+
+    try:
+        return ReferenceEvaluator(_proto(source))
+    except Exception as error:
+        raise EffcError(_first_line(error), where="onnx.reference") from error
+
+
+def _ort_inputs(session: Any) -> tuple[Input, ...]:
+    return tuple(
+        Input(i.name, _ort_dtype(i.type), tuple(d if isinstance(d, int) else str(d or "?") for d in i.shape))
+        for i in session.get_inputs()
+    )
+
+
+def _ort_dtype(name: str) -> np.dtype[Any]:
+    return np.dtype(_ORT_TYPES.get(name.removeprefix("tensor(").removesuffix(")"), np.float32))
+
+
+def _proto_inputs(proto: onnx.ModelProto) -> tuple[Input, ...]:
+    weights = {t.name for t in proto.graph.initializer}
+    return tuple(_proto_input(v) for v in proto.graph.input if v.name not in weights)
+
+
+def _proto_input(value: onnx.ValueInfoProto) -> Input:
+    tensor = value.type.tensor_type
+    dims = tuple(d.dim_value if d.dim_value > 0 else (d.dim_param or "?") for d in tensor.shape.dim)
+    known = tensor.elem_type in onnx.helper.get_all_tensor_dtypes()
+    return Input(value.name, onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type if known else 1), dims)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,189 @@
+"""ONNX file in, checked model at the internal opset out, with shapes inferred and symbols kept."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+
+from effc.compiler import ir, reader
+from effc.compiler.settle import settle
+from effc.compiler.upgrade import default_opset
+from effc.core import worker
+from effc.core.errors import BackendFailed, BadInput
+from effc.core.manifest import Source
+
+__all__ = ["Dims", "Loaded", "load", "settle"]
+
+Dims = tuple[int | str, ...]
+DEADLINE_S = 120.0
+_SMALL_BYTES = 1024
+_SYMBOL = re.compile(r"[A-Za-z_][\w.]*")
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model ready for passes.
+
+    Attributes:
+        model: at opset `ir.INTERNAL_OPSET`, functions inlined, shapes inferred.
+        source: what it was read from; `opset` as the file gives it.
+        original: the graph as the file gives it, with `shapes` applied: what proofs compare with.
+    """
+
+    model: ir.Model
+    source: Source
+    original: onnx.ModelProto
+
+
+def load(path: Path, shapes: Mapping[str, Dims] | None = None) -> Loaded:
+    """Read, check and normalize a model.
+
+    Args:
+        path: the .onnx file; external data must lie in its folder.
+        shapes: input name to dims (positive integers or symbol names) that fix or override the file's.
+
+    Raises BadInput, naming file and node or tensor, for whatever is wrong with the file or `shapes`.
+    """
+    raw = reader.read(path)
+    proto = raw.proto
+    source = Source(path.name, raw.sha256, default_opset(proto))
+    overridden = _apply_shapes(proto.graph, shapes or {}, path)
+    _name_dims(proto.graph)
+    declared = [onnx.ValueInfoProto.FromString(v.SerializeToString()) for v in proto.graph.output]
+    _forget_shapes(proto)
+    model = _attach(_upgrade(proto, path), proto)
+    _restore_outputs(model.graph, [] if overridden else declared, path)
+    settle(model, where=str(path))
+    return Loaded(model, source, proto)
+
+
+# input dims
+
+
+def _apply_shapes(graph: onnx.GraphProto, shapes: Mapping[str, Dims], path: Path) -> bool:
+    """Write the wanted dims into the inputs; whether a number was replaced by something else."""
+    inputs = {v.name: v for v in graph.input}
+    replaced = False
+    for name, dims in shapes.items():
+        where = f"{path}, input {name!r}"
+        if name not in inputs:
+            raise BadInput("the model has no such input", where=where, hint=f"its inputs: {', '.join(inputs)}")
+        tensor = inputs[name].type.tensor_type
+        if tensor.HasField("shape") and len(tensor.shape.dim) != len(dims):
+            raise BadInput(f"{_text(dims)} has {len(dims)} dims, the input {len(tensor.shape.dim)}", where=where)
+        if any(d < 1 if isinstance(d, int) else not _SYMBOL.fullmatch(d) for d in dims):
+            raise BadInput(f"{_text(dims)}: dims are positive numbers or names", where=where)
+        old = [d.dim_value for d in tensor.shape.dim if d.dim_value > 0]
+        replaced |= old != [d for d in dims if isinstance(d, int)][: len(old)]
+        inputs[name].type.CopyFrom(onnx.helper.make_tensor_type_proto(tensor.elem_type, list(dims)))
+    return replaced
+
+
+def _name_dims(graph: onnx.GraphProto) -> None:
+    """Dims that are open (-1, 0, "?", unnamed) become symbols `<input>_<axis>`, others plain identifiers."""
+    for value in graph.input:
+        for axis, dim in enumerate(value.type.tensor_type.shape.dim):
+            if dim.dim_param and dim.dim_param != "?":
+                dim.dim_param = _identifier(dim.dim_param)
+            elif dim.dim_value <= 0:
+                dim.dim_param = _identifier(f"{value.name}_{axis}")
+
+
+def _identifier(name: str) -> str:
+    return name if _SYMBOL.fullmatch(name) else "_" + re.sub(r"\W", "_", name)
+
+
+def _forget_shapes(proto: onnx.ModelProto) -> None:
+    """Drop what the file claims of inner and output dims: it may be stale, and everything is inferred anew.
+
+    Inner claims stay where an op of a foreign domain keeps inference from going on.
+    """
+    for value in proto.graph.output:
+        for dim in value.type.tensor_type.shape.dim:
+            dim.Clear()
+    functions = {f.domain for f in proto.functions}
+    if all(n.domain in {"", "ai.onnx"} | functions for n in proto.graph.node):
+        del proto.graph.value_info[:]
+
+
+# opset and shapes, in a child
+
+
+def _upgrade(proto: onnx.ModelProto, path: Path) -> onnx.ModelProto:
+    data = _without_weights(proto).SerializeToString()
+    try:
+        result: bytes = worker.call(
+            "effc.compiler.upgrade:upgrade", data, ir.INTERNAL_OPSET, stage="frontend", deadline=DEADLINE_S
+        )
+    except BackendFailed as error:
+        what = f"the ONNX libraries cannot take this model: {error.what}"
+        raise BadInput(what, where=str(path), hint=reader.RE_EXPORT) from error
+    except BadInput as error:
+        raise BadInput(error.what, where=str(path), hint=error.hint) from error
+    return onnx.load_from_string(result)
+
+
+def _without_weights(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy in which large weights are inputs without data."""
+    old = proto.graph
+    graph = onnx.GraphProto(name=old.name or "graph", node=old.node, input=old.input, output=old.output)
+    graph.value_info.extend(old.value_info)
+    graph.sparse_initializer.extend(old.sparse_initializer)
+    for tensor in old.initializer:
+        if _is_large(tensor):
+            graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+        else:
+            graph.initializer.append(tensor)
+    return onnx.ModelProto(
+        ir_version=proto.ir_version, opset_import=proto.opset_import, functions=proto.functions, graph=graph
+    )
+
+
+def _is_large(tensor: onnx.TensorProto) -> bool:
+    return tensor.ByteSize() > _SMALL_BYTES
+
+
+def _attach(converted: onnx.ModelProto, proto: onnx.ModelProto) -> ir.Model:
+    """Put the weights back in the place of the inputs that stood for them."""
+    large = {t.name: t for t in proto.graph.initializer if _is_large(t)}
+    inputs = [v for v in converted.graph.input if v.name not in large]
+    order = {v.name: index for index, v in enumerate(proto.graph.input)}
+    del converted.graph.input[:]
+    converted.graph.input.extend(sorted(inputs, key=lambda v: order.get(v.name, len(order))))
+    converted.graph.initializer.extend(large.values())
+    return ir.from_proto(converted)
+
+
+def _restore_outputs(graph: ir.Graph, declared: list[onnx.ValueInfoProto], path: Path) -> None:
+    """Check the declared output shapes against the inferred ones, and take dims that inference could not tell."""
+    for value, info in zip(graph.outputs, declared, strict=False):
+        tensor = info.type.tensor_type
+        if not tensor.HasField("shape"):
+            continue
+        claimed = tuple(d.dim_value if d.dim_value > 0 else (d.dim_param or "?") for d in tensor.shape.dim)
+        inferred = ir.shape(value) or claimed
+        if len(inferred) != len(claimed) or any(_differ(a, b) for a, b in zip(inferred, claimed, strict=True)):
+            what = f"its shape is declared {_text(claimed)}, the graph computes {_text(inferred)}"
+            raise BadInput(what, where=f"{path}, output {value.name!r} of {_producer(value)}")
+        value.shape = ir.Shape(_open(c if d == "?" else d for d, c in zip(inferred, claimed, strict=True)))
+
+
+def _differ(a: int | str, b: int | str) -> bool:
+    return isinstance(a, int) and isinstance(b, int) and a != b
+
+
+def _open(dims: Iterator[int | str]) -> list[int | str | None]:
+    return [None if d == "?" else (d if isinstance(d, int) else _identifier(d)) for d in dims]
+
+
+def _producer(value: ir.Value) -> str:
+    node = value.producer()
+    return "the graph's input" if node is None else f"node {node.op_type} {node.name!r}"
+
+
+def _text(dims: Dims) -> str:
+    return "x".join(str(d) for d in dims)

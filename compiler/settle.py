@@ -1,0 +1,80 @@
+"""After an edit: topological order, unique names, shapes of new values, and the checker's consent."""
+
+from __future__ import annotations
+
+import onnx
+from onnx_ir import serde
+
+from effc.compiler import ir, upgrade
+from effc.core.errors import EffcError
+
+_SMALL_BYTES = 1024
+"""Weights up to this size stay in the skeleton: shape inference reads shapes, axes and pads from them."""
+
+
+def settle(model: ir.Model, where: str) -> None:
+    """Bring an edited model in order, in place.
+
+    Weights are not serialized: the checker sees large ones as inputs, so the time goes with the number of nodes.
+    Raises EffcError naming `where` when the model is cyclic or the checker or shape inference refuses it.
+    """
+    try:
+        model.graph.sort()
+        _unique_names(model.graph)
+        proto = skeleton(model)
+        onnx.checker.check_model(proto)
+        _adopt(model.graph, upgrade.infer(proto))
+    except Exception as error:
+        raise EffcError(f"left an invalid model: {upgrade.summary(error)}", where=where) from error
+
+
+def skeleton(model: ir.Model) -> onnx.ModelProto:
+    """The model as a proto in which large weights are inputs without data."""
+    graph = onnx.GraphProto(name=model.graph.name or "graph")
+    graph.input.extend(serde.serialize_value(v) for v in model.graph.inputs)
+    for value in model.graph.initializers.values():
+        if value.const_value is not None and value.const_value.nbytes <= _SMALL_BYTES:
+            graph.initializer.append(serde.serialize_tensor(value.const_value))
+        else:
+            graph.input.append(serde.serialize_value(value))
+    for node in model.graph:
+        graph.node.append(serde.serialize_node(node))
+        graph.value_info.extend(serde.serialize_value(v) for v in node.outputs if v.name and not v.is_graph_output())
+    graph.output.extend(serde.serialize_value(v) for v in model.graph.outputs)
+    imports = [onnx.helper.make_opsetid(domain, version) for domain, version in model.opset_imports.items()]
+    return onnx.ModelProto(ir_version=model.ir_version, opset_import=imports, graph=graph)
+
+
+def _unique_names(graph: ir.Graph) -> None:
+    seen = {v.name for v in (*graph.inputs, *graph.initializers.values(), *graph.outputs)}
+    names: set[str | None] = set()
+    for node in graph:
+        for value in node.outputs:
+            if value.name != "" and not value.is_graph_output() and (value.name is None or value.name in seen):
+                value.name = _unused(value.name or f"{node.op_type}_output", seen)
+            seen.add(value.name)
+        if not node.name or node.name in names:
+            node.name = _unused(node.name or f"{node.op_type}_{node.outputs[0].name}", names)
+        names.add(node.name)
+
+
+def _unused(stem: str, taken: set[str | None]) -> str:
+    count, name = 0, stem
+    while name in taken:
+        count += 1
+        name = f"{stem}_{count}"
+    return name
+
+
+def _adopt(graph: ir.Graph, inferred: onnx.ModelProto) -> None:
+    """Take inferred types and shapes where the model has none, or has dims without a number or a name."""
+    found = {v.name: v for v in (*inferred.graph.value_info, *inferred.graph.output)}
+    for node in graph:
+        for value in node.outputs:
+            info = found.get(value.name or "")
+            if info is None or (value.type is not None and "?" not in (ir.shape(value) or ("?",))):
+                continue
+            if value.type is None:
+                value.type = serde.deserialize_type_proto_for_type(info.type)
+            shape = serde.deserialize_type_proto_for_shape(info.type)
+            value.shape = shape if shape is not None else value.shape

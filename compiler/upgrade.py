@@ -1,0 +1,146 @@
+"""Check, inline functions, raise the opset, infer shapes: onnx's C++ on a model without its weights, in a child.
+
+A damaged model can crash, hang or exhaust these libraries; in a child with a deadline and a memory limit it cannot
+take the build with it.
+"""
+
+from __future__ import annotations
+
+import re
+import resource
+from collections.abc import Callable
+
+import onnx
+import onnx.inliner
+import onnx.shape_inference
+import onnx.version_converter
+
+from effc.core.errors import BadInput
+
+MEMORY_LIMIT = 12 << 30
+OLDEST_SUPPORTED = 7
+_INTERNAL_IR = 10
+_NUMBERED = "unk__"
+
+
+def upgrade(data: bytes, target: int) -> bytes:
+    """The model at opset `target`, functions inlined, with inferred shapes as value infos.
+
+    `where` of what it raises is the node, if one is known. Raises BadInput.
+    """
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, resource.getrlimit(resource.RLIMIT_AS)[1]))
+    model = onnx.load_from_string(data)
+    opset = default_opset(model)
+    if opset > onnx.defs.onnx_opset_version():
+        raise BadInput(f"opset {opset} is newer than this onnx knows ({onnx.defs.onnx_opset_version()})")
+    if not all(v.type.tensor_type.HasField("shape") for v in model.graph.output if v.type.HasField("tensor_type")):
+        model = _attempt(lambda: infer(model), "its shapes contradict each other")
+    _attempt(lambda: onnx.checker.check_model(model), "the ONNX checker refuses it")
+    if model.functions:
+        model = _attempt(lambda: onnx.inliner.inline_local_functions(model, True), "its functions cannot be inlined")
+    inferred = _attempt(lambda: infer(model), "its shapes contradict each other")
+    return _complete(inferred if opset == target else _convert(model, target)).SerializeToString()
+
+
+def default_opset(model: onnx.ModelProto) -> int:
+    """The version of the default domain; 1 where it is not imported."""
+    return next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 1)
+
+
+def infer(model: onnx.ModelProto) -> onnx.ModelProto:
+    """onnx's shape inference, strict, with data propagation; dims that it could only number stay open."""
+    inferred = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
+    given = {d.dim_param for v in model.graph.input for d in v.type.tensor_type.shape.dim}
+    for value in (*inferred.graph.value_info, *inferred.graph.output):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param.startswith(_NUMBERED) and dim.dim_param not in given:
+                dim.Clear()
+    return inferred
+
+
+def _attempt(action: Callable[[], onnx.ModelProto], what: str) -> onnx.ModelProto:
+    try:
+        return action()
+    except Exception as error:
+        raise BadInput(f"{what}: {summary(error)}") from None
+
+
+def summary(error: Exception) -> str:
+    """A library's message in one line, without its source positions and doubled kinds."""
+    text = re.sub(r"\S+\.(cc|h|cpp):\d+:?( operator\(\):?| \w+:)?", "", str(error))
+    text = re.sub(r"\[(ShapeInferenceError|TypeInferenceError)\]", "", text.replace("==> Context:", ";"))
+    return re.sub(r"\s+", " ", text).strip()[:600] or type(error).__name__
+
+
+def _convert(model: onnx.ModelProto, target: int) -> onnx.ModelProto:
+    """The first way of conversion whose result the checker and shape inference accept."""
+    failures = []
+    for way in (_by_onnx, _by_onnxscript, _by_label, _by_decomposition):
+        try:
+            converted = way(model, target)
+            converted.ir_version = max(_INTERNAL_IR, model.ir_version)
+            onnx.checker.check_model(converted)
+            return infer(converted)
+        except Exception as error:
+            failures.append(summary(error))
+    opset = default_opset(model)
+    hint = f"export it with an opset from {OLDEST_SUPPORTED} to {target}"
+    raise BadInput(f"opset {opset} cannot be converted to {target}: {failures[0]}", hint=hint)
+
+
+def _by_onnx(model: onnx.ModelProto, target: int) -> onnx.ModelProto:
+    return onnx.version_converter.convert_version(model, target)
+
+
+def _by_onnxscript(model: onnx.ModelProto, target: int) -> onnx.ModelProto:
+    import onnx_ir
+    from onnxscript.version_converter import convert_version
+
+    held = onnx_ir.from_proto(model)
+    convert_version(held, target)
+    if held.opset_imports.get("") != target:
+        raise ValueError("onnxscript could not convert it")
+    return onnx_ir.to_proto(held)
+
+
+def _by_label(model: onnx.ModelProto, target: int) -> onnx.ModelProto:
+    """Change the number alone: most new versions of an op only add element types, and the checker sees the rest."""
+    relabelled = onnx.ModelProto()
+    relabelled.CopyFrom(model)
+    for entry in relabelled.opset_import:
+        if entry.domain in ("", "ai.onnx"):
+            entry.version = target
+    return relabelled
+
+
+def _by_decomposition(model: onnx.ModelProto, target: int) -> onnx.ModelProto:
+    """Write ops that `target` does not have as the functions that the ONNX standard defines them by."""
+    newer = [("", n.op_type) for n in model.graph.node if not n.domain and not _exists(n.op_type, target)]
+    return _by_label(onnx.inliner.inline_selected_functions(model, newer, False, True), target)
+
+
+def _exists(op: str, opset: int) -> bool:
+    try:
+        return bool(onnx.defs.get_schema(op, opset, ""))
+    except onnx.defs.SchemaError:
+        return False
+
+
+def _complete(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Name the dims that onnx left open with symbols, as far as symbolic inference can tell them."""
+    model.ir_version = max(_INTERNAL_IR, model.ir_version)
+    known = {v.name for v in [*model.graph.value_info, *model.graph.output] if _is_known(v)}
+    if all(name in known for node in model.graph.node for name in node.output if name):
+        return model
+    import onnx_ir
+    from onnx_shape_inference import infer_symbolic_shapes
+
+    try:
+        return onnx_ir.to_proto(infer_symbolic_shapes(onnx_ir.from_proto(model)))
+    except Exception:
+        return model
+
+
+def _is_known(value: onnx.ValueInfoProto) -> bool:
+    tensor = value.type.tensor_type
+    return tensor.HasField("shape") and all(d.dim_param or d.HasField("dim_value") for d in tensor.shape.dim)
