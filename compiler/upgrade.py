@@ -129,18 +129,40 @@ def _exists(op: str, opset: int) -> bool:
 def _complete(model: onnx.ModelProto) -> onnx.ModelProto:
     """Name the dims that onnx left open with symbols, as far as symbolic inference can tell them."""
     model.ir_version = max(_INTERNAL_IR, model.ir_version)
-    known = {v.name for v in [*model.graph.value_info, *model.graph.output] if _is_known(v)}
+    known = {v.name for v in (*model.graph.value_info, *model.graph.output) if _is_known(v)}
     if all(name in known for node in model.graph.node for name in node.output if name):
         return model
     import onnx_ir
     from onnx_shape_inference import infer_symbolic_shapes
 
     try:
-        return onnx_ir.to_proto(infer_symbolic_shapes(onnx_ir.from_proto(model)))
+        completed: onnx.ModelProto = onnx_ir.to_proto(infer_symbolic_shapes(onnx_ir.from_proto(model)))
     except Exception:
         return model
+    _merge(model, completed)
+    return model
 
 
-def _is_known(value: onnx.ValueInfoProto) -> bool:
-    tensor = value.type.tensor_type
-    return tensor.HasField("shape") and all(d.dim_param or d.HasField("dim_value") for d in tensor.shape.dim)
+def _merge(model: onnx.ModelProto, completed: onnx.ModelProto) -> None:
+    """Take what `completed` knows more, but nothing that comes from a Slice of an open dim.
+
+    The symbolic inference assumes there that the slice lies inside, which real models (`x[:1000000000]`) break.
+    """
+    old = {v.name: v for v in (*model.graph.value_info, *model.graph.output)}
+    new = {v.name: v for v in (*completed.graph.value_info, *completed.graph.output)}
+    assumed: set[str] = set()
+    for node in model.graph.node:
+        if assumed.intersection(node.input) or (node.op_type == "Slice" and not _is_known(old.get(node.output[0]))):
+            assumed.update(node.output)
+            continue
+        for name in (n for n in node.output if n in new and not _is_known(old.get(n))):
+            if name in old:
+                old[name].CopyFrom(new[name])
+            else:
+                model.graph.value_info.append(new[name])
+
+
+def _is_known(value: onnx.ValueInfoProto | None) -> bool:
+    if value is None or not value.type.tensor_type.HasField("shape"):
+        return False
+    return all(d.dim_param or d.HasField("dim_value") for d in value.type.tensor_type.shape.dim)
