@@ -19,9 +19,9 @@ demo: $(STAMP) ## fetch a real model, build it in INT8, verify it and time it
 	@$(BIN)/effc zoo fetch $(MODEL) -o $(DEMO)/$(MODEL).onnx --overwrite
 	@$(BIN)/effc zoo data $(MODEL) --split calib --count 64 -o $(DEMO)/calib.npz --overwrite
 	@$(BIN)/effc zoo data $(MODEL) --split eval --count 200 -o $(DEMO)/eval.npz --overwrite
-	@$(BIN)/effc build $(DEMO)/$(MODEL).onnx --target tflite-int8,ort-int8,ort-fp32 \
+	@$(BIN)/effc build $(DEMO)/$(MODEL).onnx --target tflite-int8,ort-int8 \
 		--calib $(DEMO)/calib.npz --eval $(DEMO)/eval.npz -o $(DEMO) --overwrite
-	@$(BIN)/effc bench $(DEMO)/tflite-int8 $(DEMO)/ort-int8 $(DEMO)/ort-fp32
+	@$(BIN)/effc bench $(DEMO)/$(MODEL).onnx $(DEMO)/tflite-int8 $(DEMO)/ort-int8
 
 test: $(STAMP) ## run the tests
 	@$(BIN)/python -m pytest $(ARGS)
@@ -37,11 +37,11 @@ bench: $(STAMP) ## time and score the suite of real models
 	@$(BIN)/python -m effc.bench.suites $(ARGS)
 
 clean: ## remove what the targets made
-	@rm -rf .venv out build dist
+	@rm -rf .venv out/demo build dist
 
 $(STAMP): pyproject.toml
 	@test -n "$(PYTHON)" || { echo "make: Python 3.11 or newer with its venv module is needed (python3 -m venv)" >&2; exit 1; }
 	@echo "setting up .venv with $(PYTHON)"
 	@test -x $(BIN)/python || "$(PYTHON)" -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -e '.[dev]'
 	@touch $@

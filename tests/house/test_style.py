@@ -73,3 +73,10 @@ def test_contracts_cover_everything() -> None:
     assert set(layers["layers"]) == {f"effc.{part}" for part in parts}
     backends = {path.parent.name for path in (support.ROOT / "backends").glob("*/backend.py")}
     assert set(apart["modules"]) == {f"effc.backends.{name}" for name in backends}
+
+
+@pytest.mark.parametrize("name", (*support.TOP_FOLDERS, "src/effc"))
+def test_every_folder_is_a_package(name: str) -> None:
+    """A folder without `__init__.py` would be missing from the wheel."""
+    folders = {path.parent for path in support.sources() if path.is_relative_to(support.ROOT / name)}
+    assert not [str(folder) for folder in folders if not (folder / "__init__.py").exists()]
