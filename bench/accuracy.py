@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from effc.bench.adapt import Adapter, chunks
+from effc.bench.adapt import Adapter
 from effc.bench.remote import RemoteRunner, open_runner
 from effc.compiler.metrics import Sums
 from effc.core.artifact import Artifact
@@ -117,7 +117,7 @@ def verify(
 def infer(runner: RemoteRunner, adapter: Adapter, feeds: Feeds, names: tuple[str, ...] = ()) -> dict[str, Array]:
     """Outputs by ONNX name for feeds by ONNX name, in as many calls as the artifact's batch asks for."""
     parts: list[Feeds] = []
-    for chunk, real in chunks(feeds, adapter.batch):
+    for chunk, real in adapter.calls(feeds):
         outputs = adapter.fetch(runner.run(adapter.feed(chunk)), names)
         parts.append({name: array[:real] if array.ndim else array for name, array in outputs.items()})
     return _joined(parts)

@@ -38,6 +38,28 @@ class Adapter:
         given = match(tuple(feeds), [info.name for info in self.inputs])
         return {info.name: into(feeds[given[info.name]], info) for info in self.inputs}
 
+    def calls(self, feeds: Feeds) -> Iterator[tuple[Feeds, int | None]]:
+        """Cut feeds along the first axis into what one call takes; beside it how many samples to keep (None: all).
+
+        The last batch repeats its last sample until it is full. Feeds that fit already, whatever their first axes
+        mean (a recurrent state's counts layers), stay whole.
+        """
+        size, given = self.batch, match(tuple(feeds), [info.name for info in self.inputs])
+        if size is None or all(_alike(feeds[given[info.name]], info) for info in self.inputs):
+            yield feeds, None
+            return
+        count = samples(feeds)
+        for start in range(0, count, size):
+            rows = np.minimum(np.arange(start, start + size), count - 1)
+            real = count - start if start + size > count else None
+            yield {name: array[rows] for name, array in feeds.items()}, real
+
+    def one(self, feeds: Feeds) -> dict[str, Array]:
+        """The feeds of one call: of each input as many samples as it demands, else one."""
+        given = match(tuple(feeds), [info.name for info in self.inputs])
+        sizes = {given[info.name]: info.shape[0] for info in self.inputs if info.shape}
+        return {name: array[: _length(sizes.get(name))] for name, array in feeds.items()}
+
     def fetch(self, outputs: Feeds, names: Sequence[str] = ()) -> dict[str, Array]:
         """The artifact's outputs by ONNX name (`names`, else the artifact's own), real-valued and channels first."""
         own = [info.name for info in self.outputs]
@@ -82,21 +104,18 @@ def channels_last(info: TensorInfo) -> bool:
     return len(info.layout) > 2 and info.layout[0] == "N" and info.layout[-1] == "C"
 
 
-def chunks(feeds: Feeds, batch: int | None) -> Iterator[tuple[dict[str, Array], int]]:
-    """Cut feeds along the first axis into exact batches; with each, how many of its samples are real.
-
-    The last batch repeats its last sample until it is full. `batch` None leaves the feeds whole.
-    """
-    count = samples(feeds)
-    size = batch or max(count, 1)
-    for start in range(0, count, size):
-        rows = np.minimum(np.arange(start, start + size), count - 1)
-        yield {name: array[rows] for name, array in feeds.items()}, min(size, count - start)
-
-
 def samples(feeds: Feeds) -> int:
-    """The length of the first axis, which all arrays must share. Raises BadInput naming one that does not."""
+    """The length of the first axis, which all arrays must share. Raises BadInput naming them when they do not."""
     lengths = {name: array.shape[0] if array.ndim else 0 for name, array in feeds.items()}
-    if len(set(lengths.values())) > 1:
+    if len(set(lengths.values())) != 1:
         raise BadInput(f"the first axis should count the same samples everywhere: {lengths}")
-    return next(iter(lengths.values()), 0)
+    return next(iter(lengths.values()))
+
+
+def _alike(array: Array, info: TensorInfo) -> bool:
+    """Whether the array's first axis is the one that the artifact demands, or it demands none."""
+    return not info.shape or isinstance(info.shape[0], str) or array.shape[:1] == info.shape[:1]
+
+
+def _length(dim: int | str | None) -> int | None:
+    return 1 if isinstance(dim, str) else dim

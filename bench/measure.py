@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from effc.bench import reference
-from effc.bench.adapt import Adapter, chunks
+from effc.bench.adapt import Adapter
 from effc.bench.remote import RemoteRunner, open_runner
 from effc.core import host
 from effc.core.artifact import Artifact
 from effc.core.errors import BadInput
-from effc.core.manifest import TensorInfo
+from effc.core.manifest import FILE_NAME, TensorInfo
 from effc.core.progress import Progress
 
 Array = NDArray[np.generic]
@@ -164,8 +164,7 @@ def feeds_of(artifact: Artifact) -> dict[str, Array]:
     """One batch in the artifact's own form: from its reference, else seeded random values of the right shapes."""
     adapter = Adapter.of(artifact.manifest)
     if artifact.reference is not None:
-        samples = reference.read(artifact.reference).feeds
-        return adapter.feed(next(chunks(samples, adapter.batch or 1))[0])
+        return adapter.feed(adapter.one(reference.read(artifact.reference).feeds))
     draw = np.random.default_rng(0)
     return {info.name: _random(info, draw) for info in artifact.manifest.inputs}
 
@@ -227,8 +226,6 @@ def _result(lane: _Lane, first: _Lane, options: BenchOptions) -> BenchResult:
 
 def _place(artifact: Artifact) -> Path:
     """The folder, or for a model that stands outside of any artifact its file."""
-    from effc.core.manifest import FILE_NAME
-
     whole = (artifact.folder / FILE_NAME).exists() or artifact.main is None
     return artifact.folder if whole else artifact.folder / str(artifact.main)
 

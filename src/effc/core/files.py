@@ -36,6 +36,19 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 
 @contextmanager
+def staged_file(final: Path) -> Iterator[Path]:
+    """Yield a path of the same name in a temporary folder; what is written beside it comes along.
+
+    On success every file there is renamed into `final`'s folder, `final` itself last; on failure nothing stays.
+    """
+    final.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=_STAGING, dir=final.parent) as folder:
+        yield Path(folder) / final.name
+        for path in sorted(Path(folder).iterdir(), key=lambda path: path.name == final.name):
+            os.replace(path, final.with_name(path.name))
+
+
+@contextmanager
 def staged_folder(final: Path, *, overwrite: bool) -> Iterator[Path]:
     """Yield a temporary sibling of `final`; on success it takes `final`'s place, on failure it is removed.
 

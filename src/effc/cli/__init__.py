@@ -1,0 +1,1 @@
+"""The command line: arguments in, one verb called, its report printed for people or as JSON."""

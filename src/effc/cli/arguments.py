@@ -1,0 +1,230 @@
+"""Every verb's arguments, and how their text becomes typed values. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from effc import __version__
+from effc.core.errors import BadInput
+from effc.core.options import DEFAULT_METHOD, IO_MODES, METHODS
+from effc.core.target import Target, parse_targets
+
+Shape = tuple[int | str, ...]
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse whose complaints are reported as every other error is."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise BadInput in place of printing and leaving."""
+        raise BadInput(message, where=self.prog, hint=f"`{self.prog} --help` lists the arguments")
+
+
+def parse(words: Sequence[str]) -> argparse.Namespace:
+    """Read the command line. Raises BadInput when it is wrong."""
+    return parser().parse_args(words)
+
+
+def parser() -> Parser:
+    """The parser of all verbs."""
+    made = Parser(prog="effc", description="One ONNX model in, verified and benchmarked artifacts out.")
+    made.add_argument("--version", action="version", version=f"effc {__version__}")
+    verbs = made.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for name, (summary, fill) in _VERBS.items():
+        verb = verbs.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
+        fill(verb)
+        if name != "zoo":
+            _common(verb)
+    return made
+
+
+def shape(text: str) -> tuple[str, Shape]:
+    """`name:1x3x224x224`: dims are positive integers or symbol names; commas may stand for the x."""
+    name, colon, tail = text.rpartition(":")
+    dims = tail.split("," if "," in tail else "x")
+    if not (colon and name) or not all(dim.isidentifier() or (dim.isdecimal() and int(dim) > 0) for dim in dims):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a shape; write for example input:1x3x224x224 or input:N,3,H,W"
+        )
+    return name, tuple(int(dim) if dim.isdecimal() else dim for dim in dims)
+
+
+def targets(text: str) -> tuple[Target, ...]:
+    """A comma-separated list of targets."""
+    return parse_targets(text)
+
+
+def positive(text: str) -> int:
+    """An integer from 1 on."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive integer")
+    return int(text)
+
+
+def percent(text: str) -> float:
+    """A number in (0, 100]."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0.0 < value <= 100.0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0 and up to 100")
+    return value
+
+
+def points(text: str) -> float:
+    """A number of points in [0, 100]."""
+    return 0.0 if text in ("0", "0.0") else percent(text)
+
+
+def _common(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--json", action="store_true", help="print the report as JSON on stdout")
+    verb.add_argument("-v", "--verbose", action="store_true", help="show third-party logs and tracebacks")
+
+
+def _model(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("model", type=Path, metavar="MODEL", help="ONNX file")
+    verb.add_argument(
+        "--shape", type=shape, action="append", default=[], metavar="NAME:DIMS", help="fix an input's dims; repeatable"
+    )
+
+
+def _proof(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--no-proof", dest="proof", action="store_false", help="skip the proof of equal outputs")
+
+
+def _overwrite(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--overwrite", action="store_true", help="replace what is there")
+
+
+def _threads(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--threads", type=positive, default=1, metavar="N", help="CPU threads of the runtime (1)")
+
+
+def _preprocess(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--preprocess", default="", metavar="SPEC", help="how images become inputs")
+
+
+def _metric(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--metric", default="", metavar="MODULE:FUNCTION", help="a fraction that replaces top-1")
+
+
+def _calibration(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--calib", metavar="DATA", help=".npz, folder, module:function or `random`")
+    _preprocess(verb)
+    verb.add_argument(
+        "--method", choices=METHODS, default=DEFAULT_METHOD, help=f"ranges from statistics ({DEFAULT_METHOD})"
+    )
+    verb.add_argument("--percentile", type=percent, default=99.99, help="mass kept by --method percentile (99.99)")
+    verb.add_argument("--samples", type=positive, metavar="N", help="calibrate with at most N samples")
+    verb.add_argument("--seed", type=int, default=0, help="seed of sampling and of random data (0)")
+    verb.add_argument("--no-bias-correction", dest="bias_correction", action="store_false", help="leave biases alone")
+    verb.add_argument(
+        "--keep-float", action="append", default=[], metavar="GLOB", help="nodes to keep float; repeatable"
+    )
+
+
+def _build(verb: argparse.ArgumentParser) -> None:
+    _model(verb)
+    verb.add_argument("--target", type=targets, required=True, metavar="T,..", help="what to build; see `effc targets`")
+    verb.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="DIR", help="a folder for each target goes here"
+    )
+    _calibration(verb)
+    verb.add_argument("--eval", metavar="DATA", help="samples, with labels if known, to verify each artifact with")
+    verb.add_argument("--max-drop", type=points, metavar="POINTS", help="top-1 points an artifact may lose (exit 4)")
+    _metric(verb)
+    verb.add_argument("--io", choices=IO_MODES, default="onnx", help="the interface: the model's own, or the backend's")
+    _proof(verb)
+    verb.add_argument("--no-reference", dest="reference", action="store_false", help="leave reference.npz out")
+    verb.add_argument("--dry-run", action="store_true", help="say what would be built, and whether it could be")
+    _overwrite(verb)
+    _threads(verb)
+
+
+def _check(verb: argparse.ArgumentParser) -> None:
+    _model(verb)
+    verb.add_argument("--target", type=targets, default=(), metavar="T,..", help="targets to check (all)")
+
+
+def _simplify(verb: argparse.ArgumentParser) -> None:
+    _model(verb)
+    verb.add_argument("output", type=Path, metavar="OUT", help="ONNX file to write")
+    _proof(verb)
+    _overwrite(verb)
+
+
+def _quantize(verb: argparse.ArgumentParser) -> None:
+    _model(verb)
+    _calibration(verb)
+    verb.add_argument(
+        "--target", type=Target.parse, default=Target("ort", "int8"), metavar="T", help="whose scheme (ort-int8)"
+    )
+    verb.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.onnx", help="ONNX file to write")
+    _proof(verb)
+    _overwrite(verb)
+
+
+def _verify(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("artifact", type=Path, metavar="ARTIFACT", help="folder that `effc build` wrote")
+    verb.add_argument("--data", metavar="DATA", help="samples, with labels if known; needs --model")
+    verb.add_argument("--model", type=Path, help="the ONNX file that it was built from")
+    _preprocess(verb)
+    verb.add_argument("--samples", type=positive, metavar="N", help="verify with at most N samples")
+    _metric(verb)
+    _threads(verb)
+
+
+def _bench(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("artifacts", type=Path, nargs="+", metavar="ARTIFACT", help="folders, or an .onnx as baseline")
+    _threads(verb)
+    verb.add_argument("--rounds", type=positive, default=9, help="turns that each artifact takes (9)")
+    verb.add_argument("--min-time", type=float, default=2.0, metavar="S", help="timed seconds for each artifact (2)")
+
+
+def _run(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("artifact", type=Path, metavar="ARTIFACT", help="folder that `effc build` wrote")
+    verb.add_argument(
+        "--input", type=Path, required=True, metavar="X.npz", help="an array for each input, by ONNX name"
+    )
+    verb.add_argument("-o", "--output", type=Path, required=True, metavar="Y.npz", help="where the outputs go")
+    _overwrite(verb)
+    _threads(verb)
+
+
+def _zoo(verb: argparse.ArgumentParser) -> None:
+    actions = verb.add_subparsers(dest="action", metavar="ACTION", required=True)
+    _common(actions.add_parser("list", help="list the models", description="List the models."))
+    fetch = actions.add_parser("fetch", help="download a model", description="Download a model.")
+    fetch.add_argument("name", metavar="NAME", help="as `effc zoo list` spells it")
+    fetch.add_argument("-o", "--output", type=Path, metavar="OUT.onnx", help="copy it there (it stays in the cache)")
+    data = actions.add_parser("data", help="write labelled samples", description="Write labelled samples.")
+    data.add_argument("name", metavar="NAME", help="as `effc zoo list` spells it")
+    data.add_argument("--split", choices=("calib", "eval"), default="eval", help="which part (eval)")
+    data.add_argument("--count", type=positive, default=200, metavar="N", help="how many samples (200)")
+    data.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.npz", help="where they go")
+    for action in (fetch, data):
+        _overwrite(action)
+        _common(action)
+
+
+def _nothing(verb: argparse.ArgumentParser) -> None:
+    del verb
+
+
+Fill = Callable[[argparse.ArgumentParser], None]
+_VERBS: dict[str, tuple[str, Fill]] = {
+    "build": ("build verified artifacts for one or more targets", _build),
+    "check": ("list what each target cannot take, all at once, with reasons", _check),
+    "simplify": ("write a simpler model with equal outputs", _simplify),
+    "quantize": ("write an ONNX model with Q/DQ by a target's scheme", _quantize),
+    "verify": ("compare an artifact with the float model", _verify),
+    "bench": ("time artifacts against each other", _bench),
+    "run": ("run an artifact on a .npz of inputs", _run),
+    "targets": ("list the targets and whether they can be built here", _nothing),
+    "doctor": ("say what is installed, what is missing and how to get it", _nothing),
+    "zoo": ("real models by name, and labelled data for them", _zoo),
+}

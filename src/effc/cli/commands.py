@@ -1,0 +1,181 @@
+"""A function a verb: its arguments become options, the verb is called, and its report is paired with its rendering."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
+
+from effc.cli import render
+from effc.core.errors import BadInput, UnsupportedOps
+from effc.core.options import BuildOptions, CalibrationOptions, DataOptions, Gates
+from effc.core.progress import Progress
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A report, how to show it to people, and the exit code."""
+
+    report: object
+    show: Callable[[], None]
+    exit_code: int = 0
+
+
+def build(args: Namespace, progress: Progress) -> Outcome:
+    """`effc build`."""
+    from effc.build import build as run
+
+    report = run(build_options(args), progress)
+    return Outcome(report, partial(render.build, report), report.exit_code)
+
+
+def check(args: Namespace, progress: Progress) -> Outcome:
+    """`effc check`: exit code 3 when a target refuses something."""
+    from effc.verbs.check import check as run
+
+    with progress.stage("check"):
+        report = run(args.model, _shapes(args), args.target)
+    return Outcome(report, partial(render.check, report), UnsupportedOps.exit_code if report.blocked else 0)
+
+
+def simplify(args: Namespace, progress: Progress) -> Outcome:
+    """`effc simplify`."""
+    from effc.verbs.simplify import SimplifyOptions
+    from effc.verbs.simplify import simplify as run
+
+    options = SimplifyOptions(args.model, args.output, _shapes(args), args.proof, args.overwrite)
+    report = run(options, progress)
+    return Outcome(report, partial(render.simplify, report))
+
+
+def quantize(args: Namespace, progress: Progress) -> Outcome:
+    """`effc quantize`."""
+    from effc.verbs.quantize import QuantizeOptions
+    from effc.verbs.quantize import quantize as run
+
+    options = QuantizeOptions(
+        model=args.model,
+        output=args.output,
+        target=args.target,
+        shapes=_shapes(args),
+        calibration=calibration(args),
+        keep_float=tuple(args.keep_float),
+        proof=args.proof,
+        overwrite=args.overwrite,
+    )
+    report = run(options, progress)
+    return Outcome(report, partial(render.quantize, report))
+
+
+def verify(args: Namespace, progress: Progress) -> Outcome:
+    """`effc verify`."""
+    from effc.verbs.verify import VerifyOptions
+    from effc.verbs.verify import verify as run
+
+    options = VerifyOptions(args.artifact, _data(args, args.data, args.samples), args.model, args.metric, args.threads)
+    report = run(options, progress)
+    return Outcome(report, partial(render.verify, report))
+
+
+def bench(args: Namespace, progress: Progress) -> Outcome:
+    """`effc bench`: warnings go to stderr as well as into the report."""
+    from effc.bench.measure import BenchOptions
+    from effc.verbs.bench import bench as run
+
+    report = run(args.artifacts, BenchOptions(args.threads, args.rounds, args.min_time), progress)
+    render.warn(report.warnings)
+    return Outcome(report, partial(render.bench, report))
+
+
+def run(args: Namespace, progress: Progress) -> Outcome:
+    """`effc run`."""
+    from effc.verbs.run import RunOptions
+    from effc.verbs.run import run as perform
+
+    with progress.stage("run"):
+        report = perform(RunOptions(args.artifact, args.input, args.output, args.overwrite, args.threads))
+    return Outcome(report, partial(render.run, report))
+
+
+def targets(args: Namespace, progress: Progress) -> Outcome:
+    """`effc targets`."""
+    from effc.verbs.targets import targets as run
+
+    del args, progress
+    report = run()
+    return Outcome(report, partial(render.targets, report))
+
+
+def doctor(args: Namespace, progress: Progress) -> Outcome:
+    """`effc doctor`."""
+    from effc.verbs.doctor import doctor as run
+
+    del args, progress
+    report = run()
+    return Outcome(report, partial(render.doctor, report))
+
+
+def zoo(args: Namespace, progress: Progress) -> Outcome:
+    """`effc zoo list | fetch | data`."""
+    from effc.verbs import zoo as verbs
+
+    if args.action == "list":
+        listing = verbs.list_models()
+        return Outcome(listing, partial(render.zoo_list, listing))
+    with progress.stage(f"{args.action} {args.name}"):
+        if args.action == "fetch":
+            fetched = verbs.fetch_model(args.name, args.output, overwrite=args.overwrite)
+            return Outcome(fetched, partial(render.zoo_fetch, fetched))
+        made = verbs.make_data(args.name, args.split, args.count, args.output, overwrite=args.overwrite)
+    return Outcome(made, partial(render.zoo_data, made))
+
+
+COMMANDS: Mapping[str, Callable[[Namespace, Progress], Outcome]] = MappingProxyType(
+    {function.__name__: function for function in (build, check, simplify, quantize, verify)}
+    | {function.__name__: function for function in (bench, run, targets, doctor, zoo)}
+)
+
+
+def build_options(args: Namespace) -> BuildOptions:
+    """What `effc build` was asked, as the pipeline takes it."""
+    return BuildOptions(
+        model=args.model,
+        targets=args.target,
+        out=args.output,
+        shapes=_shapes(args),
+        calibration=calibration(args),
+        evaluation=_data(args, args.eval),
+        gates=Gates(args.max_drop, args.metric),
+        io=args.io,
+        keep_float=tuple(args.keep_float),
+        reference=args.reference,
+        proof=args.proof,
+        overwrite=args.overwrite,
+        dry_run=args.dry_run,
+        threads=args.threads,
+    )
+
+
+def calibration(args: Namespace) -> CalibrationOptions:
+    """The calibration options of build and quantize."""
+    return CalibrationOptions(
+        data=_data(args, args.calib, args.samples),
+        method=args.method,
+        percentile=args.percentile,
+        bias_correction=args.bias_correction,
+        seed=args.seed,
+    )
+
+
+def _data(args: Namespace, spec: str | None, limit: int | None = None) -> DataOptions | None:
+    return None if spec is None else DataOptions(spec, args.preprocess, limit)
+
+
+def _shapes(args: Namespace) -> dict[str, tuple[int | str, ...]]:
+    names = [name for name, _ in args.shape]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise BadInput(f"the shape of {twice!r} is given twice", where="--shape")
+    return dict(args.shape)

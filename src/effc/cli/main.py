@@ -1,0 +1,70 @@
+"""`effc`: read the arguments, call one verb, print its report, return its exit code."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from effc.cli import arguments
+from effc.cli.complain import complain, crashed
+from effc.core.errors import EffcError
+
+INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code: 0 done, 1 to 6 as the errors say, 130 interrupted."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    as_json, verbose = "--json" in words, bool({"-v", "--verbose"} & set(words))
+    try:
+        args = arguments.parse(words)
+        with quiet(verbose=args.verbose):
+            return _perform(args)
+    except EffcError as error:
+        return complain(error, as_json=as_json, verbose=verbose)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has left: nothing more to say
+        return 0
+    except Exception as error:
+        return crashed(error, as_json=as_json, verbose=verbose)
+
+
+def _perform(args: argparse.Namespace) -> int:
+    from effc.cli import commands  # everything heavy hangs on this import
+    from effc.cli.progress import progress
+    from effc.core.encode import to_json
+
+    with progress(wanted=not args.json) as shown:
+        outcome = commands.COMMANDS[args.verb](args, shown)
+    if args.json:
+        sys.stdout.write(to_json(outcome.report))
+    else:
+        outcome.show()
+    sys.stdout.flush()
+    return outcome.exit_code
+
+
+@contextmanager
+def quiet(*, verbose: bool) -> Iterator[None]:
+    """Hold back what libraries log and warn, unless verbose."""
+    before = logging.root.manager.disable
+    with warnings.catch_warnings():
+        if not verbose:
+            warnings.simplefilter("ignore")
+            logging.disable(logging.ERROR)
+        try:
+            yield
+        finally:
+            logging.disable(before)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,145 @@
+"""Reports for people: a few lines and tables on stdout."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from effc.bench import report as tables
+
+if TYPE_CHECKING:
+    from effc.bench.measure import BenchReport
+    from effc.verbs.check import CheckReport, TargetSupport
+    from effc.verbs.doctor import Diagnosis
+    from effc.verbs.quantize import QuantizeReport
+    from effc.verbs.run import RunReport
+    from effc.verbs.simplify import SimplifyReport
+    from effc.verbs.targets import TargetListing
+    from effc.verbs.verify import VerifyReport
+    from effc.verbs.zoo import FetchedModel, MadeData, ZooListing
+
+_WIDE = 160
+
+
+def out() -> Console:
+    """stdout as it is now; where it is no terminal lines are wide, so that nothing is cut."""
+    width = None if sys.stdout.isatty() else _WIDE
+    return Console(file=sys.stdout, width=width, highlight=False, markup=False, soft_wrap=False)
+
+
+def warn(warnings: Iterable[str]) -> None:
+    """One line each on stderr."""
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+
+
+def check(report: CheckReport) -> None:
+    """The model, its ops, and each target's refusals."""
+    console = out()
+    console.print(f"{report.source.name}: opset {report.source.opset}, {sum(report.ops.values())} nodes simplified")
+    for kind, infos in (("input", report.inputs), ("output", report.outputs)):
+        for info in infos:
+            console.print(f"  {kind} {info.name}: {info.dtype} [{', '.join(map(str, info.shape))}]")
+    console.print("  ops: " + ", ".join(f"{count} {op}" for op, count in report.ops.items()))
+    for target in report.targets:
+        _support(console, target)
+
+
+def _support(console: Console, target: TargetSupport) -> None:
+    verdict = target.error.splitlines()[0] if target.error else f"{target.share:.0%} of {target.nodes} nodes supported"
+    console.print(f"{target.target}: {verdict}")
+    for refusal in target.refusals:
+        console.print(f"  - {refusal}")
+
+
+def simplify(report: SimplifyReport) -> None:
+    """Ops before and after, the steps, and what is known of equality."""
+    console = out()
+    console.print(_counts(report.before, report.after))
+    proof = "outputs equal in ONNX Runtime" if report.proved else "not proved"
+    opset = f"opset {report.opset}" if report.kept else f"opset {report.opset} could not be kept: raised"
+    console.print(f"{report.output}: {proof}, {opset}, {len(report.steps)} steps changed the graph")
+
+
+def _counts(before: Mapping[str, int], after: Mapping[str, int]) -> Table:
+    table = tables.grid("op", ">before", ">after")
+    for op in sorted({*before, *after}):
+        table.add_row(op, str(before.get(op, 0)), str(after.get(op, 0)))
+    table.add_row("total", str(sum(before.values())), str(sum(after.values())))
+    return table
+
+
+def quantize(report: QuantizeReport) -> None:
+    """What was written and from what."""
+    share = f"{report.quantized_nodes} of {report.nodes} nodes take quantized inputs"
+    samples = f"{report.calibration.samples} samples, {report.calibration.method}"
+    out().print(f"{report.output}: {share} by the scheme of {report.target} ({samples})")
+
+
+def verify(report: VerifyReport) -> None:
+    """Errors of each output, then the score."""
+    console = out()
+    console.print(f"{report.target} ({report.artifact})")
+    console.print(tables.errors(report.verification))
+    console.print(tables.score(report.verification))
+
+
+def bench(report: BenchReport) -> None:
+    """One row an artifact."""
+    first = report.results[0]
+    console = out()
+    console.print(f"{first.device}, {first.threads} thread(s), batch {first.batch}")
+    console.print(tables.latencies(report.results))
+
+
+def run(report: RunReport) -> None:
+    """The outputs that were written."""
+    shapes = (f"{row.name} {row.dtype} [{', '.join(map(str, row.shape))}]" for row in report.outputs)
+    out().print(f"{report.output}: {'; '.join(shapes)}")
+
+
+def targets(listing: TargetListing) -> None:
+    """One row a target."""
+    table = tables.grid("target", "builds here", "what it is")
+    for row in listing.targets:
+        table.add_row(row.name, "yes" if row.available else f"no: {row.install}", row.summary)
+    out().print(table)
+
+
+def doctor(diagnosis: Diagnosis) -> None:
+    """The machine, the packages, the backends."""
+    console = out()
+    console.print(f"effc {diagnosis.effc}, Python {diagnosis.python}, {diagnosis.system}")
+    console.print(
+        f"{diagnosis.cpu}: {diagnosis.cpus} CPU(s), {diagnosis.memory_mb} MB, {' '.join(diagnosis.cpu_flags)}"
+    )
+    console.print("  " + ", ".join(f"{name} {version}" for name, version in diagnosis.packages.items()))
+    if diagnosis.missing:
+        console.print(f"  missing: pip install {' '.join(diagnosis.missing)}")
+    for row in diagnosis.backends:
+        versions = ", ".join(f"{name} {version}" for name, version in row.versions.items())
+        console.print(
+            f"  backend {row.name}: " + (f"ready ({versions})" if row.available else f"missing: {row.install}")
+        )
+
+
+def zoo_list(listing: ZooListing) -> None:
+    """One row a model."""
+    table = tables.grid("name", "package", "task", "licence", "data")
+    for row in listing.models:
+        table.add_row(row.name, row.package or "(zoo folder)", row.task, row.licence, "yes" if row.data else "no")
+    out().print(table)
+
+
+def zoo_fetch(fetched: FetchedModel) -> None:
+    """Where the model is."""
+    out().print(f"{fetched.path}: {fetched.name}, {fetched.bytes / 1e6:.2f} MB, sha256 {fetched.sha256[:16]}...")
+
+
+def zoo_data(made: MadeData) -> None:
+    """Where the samples are."""
+    out().print(f"{made.path}: {made.count} samples of {made.name}, {made.split}")

@@ -1,0 +1,32 @@
+"""`effc bench ARTIFACT..`: latency of artifacts, and of .onnx files in ONNX Runtime, against each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from effc import __version__
+from effc.bench.measure import BenchOptions, BenchReport
+from effc.bench.measure import bench as measure
+from effc.core.artifact import Artifact
+from effc.core.manifest import FileInfo, Manifest, Source, TensorInfo
+from effc.core.progress import Progress
+
+
+def bench(paths: Sequence[Path], options: BenchOptions, progress: Progress | None = None) -> BenchReport:
+    """Open all, then measure. The first is what the others' ratios refer to."""
+    return measure([_open(path) for path in paths], options, progress)
+
+
+def _open(path: Path) -> Artifact:
+    return baseline(path) if path.suffix == ".onnx" and path.is_file() else Artifact.open(path)
+
+
+def baseline(model: Path) -> Artifact:
+    """An ONNX file as the `ort-fp32` artifact that it would be, optimizations on, without a build."""
+    from effc.compiler.oracle import graph_inputs
+
+    file = FileInfo.of(model.parent, model.name)
+    inputs = tuple(TensorInfo(entry.name, entry.dtype.name, entry.shape) for entry in graph_inputs(model))
+    source = Source(model.name, file.sha256, 0)
+    return Artifact(model.parent, Manifest(__version__, "ort-fp32", "onnx", source, inputs, (), (file,)))
