@@ -1,0 +1,134 @@
+"""Files and folders: whole or absent, even when the writer is killed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from effc.core.errors import BadInput
+from effc.core.files import sha256, staged_file, staged_folder, write_atomic
+
+BUILD = """
+import os, signal, sys
+from pathlib import Path
+from effc.core import files
+
+point, final = sys.argv[1], Path(sys.argv[2])
+def die(): os.kill(os.getpid(), signal.SIGKILL)
+rename = os.rename
+def dying_rename(source, goal):
+    if point == "before rename " + str(dying_rename.count): die()
+    dying_rename.count += 1
+    rename(source, goal)
+dying_rename.count = 0
+files.os.rename = dying_rename
+if point == "before sweep of old":
+    files.shutil.rmtree = lambda *args, **kwargs: die()
+with files.staged_folder(final, overwrite=True) as folder:
+    if point == "empty": die()
+    (folder / "model").write_text("new")
+    if point == "half": die()
+    (folder / "manifest.json").write_text("new")
+    if point == "full": die()
+"""
+
+
+def killed_at(point: str, final: Path) -> int:
+    return subprocess.run([sys.executable, "-c", BUILD, point, str(final)], check=False).returncode
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in folder.iterdir()}
+
+
+NEW = {"model": "new", "manifest.json": "new"}
+OLD = {"model": "old"}
+EARLY = ("empty", "half", "full", "before rename 0")
+
+
+@pytest.mark.parametrize("point", EARLY)
+def test_a_killed_build_leaves_nothing(tmp_path: Path, point: str) -> None:
+    final = tmp_path / "out"
+    assert killed_at(point, final) == -9
+    assert not final.exists()
+    assert killed_at("never", final) == 0
+    assert contents(final) == NEW
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("point", EARLY)
+def test_a_killed_rebuild_leaves_the_old_one(tmp_path: Path, point: str) -> None:
+    final = tmp_path / "out"
+    write_atomic(final / "model", b"old")
+    assert killed_at(point, final) == -9
+    assert contents(final) == OLD
+    assert killed_at("never", final) == 0
+    assert contents(final) == NEW
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("point", ["before rename 1", "before sweep of old"])
+def test_a_kill_within_the_swap_is_mended_by_the_next_build(tmp_path: Path, point: str) -> None:
+    final = tmp_path / "out"
+    write_atomic(final / "model", b"old")
+    assert killed_at(point, final) == -9
+    assert not final.exists() or contents(final) in (OLD, NEW)
+    with pytest.raises(RuntimeError), staged_folder(final, overwrite=True):
+        assert contents(final) in (OLD, NEW)
+        raise RuntimeError
+    assert contents(final) in (OLD, NEW)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ValueError), staged_folder(tmp_path / "out", overwrite=False) as folder:
+        (folder / "x").write_text("x")
+        raise ValueError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_overwritten_unasked(tmp_path: Path) -> None:
+    final = tmp_path / "out"
+    write_atomic(final / "model", b"old")
+    with pytest.raises(BadInput, match="exists already"), staged_folder(final, overwrite=False):
+        pytest.fail("the block must not run")
+    assert contents(final) == OLD
+
+
+def test_a_running_build_is_not_swept(tmp_path: Path) -> None:
+    with staged_folder(tmp_path / "out", overwrite=True) as first:
+        (first / "x").write_text("first")
+        with staged_folder(tmp_path / "out", overwrite=True) as second:
+            (second / "x").write_text("second")
+        assert (first / "x").exists()
+    assert contents(tmp_path / "out") == {"x": "first"}
+
+
+def test_a_file_and_what_lies_beside_it(tmp_path: Path) -> None:
+    final = tmp_path / "m.onnx"
+    with staged_file(final) as path:
+        path.write_text("graph")
+        path.with_name("m.onnx.data").write_text("weights")
+    assert contents(tmp_path) == {"m.onnx": "graph", "m.onnx.data": "weights"}
+    with pytest.raises(ValueError), staged_file(final) as path:
+        path.write_text("other")
+        raise ValueError
+    assert contents(tmp_path) == {"m.onnx": "graph", "m.onnx.data": "weights"}
+
+
+def test_write_atomic_replaces(tmp_path: Path) -> None:
+    for data in (b"one", b"two"):
+        write_atomic(tmp_path / "deep" / "f", data)
+    assert (tmp_path / "deep" / "f").read_bytes() == b"two"
+    assert os.listdir(tmp_path / "deep") == ["f"]
+
+
+def test_sha256(tmp_path: Path) -> None:
+    data = os.urandom(3_000_000)
+    (tmp_path / "f").write_bytes(data)
+    assert sha256(tmp_path / "f") == hashlib.sha256(data).hexdigest()

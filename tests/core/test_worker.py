@@ -1,0 +1,94 @@
+"""Children: errors cross over whole, crashes and hangs become reports."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from effc.core.errors import BackendFailed, BackendMissing, BadInput, EffcError, Refusal, UnsupportedOps
+from effc.core.worker import Worker, call
+
+ERRORS = [
+    BadInput("wrong", where="file", hint="mend it"),
+    BackendMissing("absent", hint="pip install it"),
+    BackendFailed("broke", stage="emit", log="tail"),
+    UnsupportedOps("t-int8", [Refusal("n", "Foo", "no lowering", "hint")], where="m.onnx"),
+]
+
+
+HELPERS = """
+import os, signal, sys, time
+def loud(): print("a last word", file=sys.stderr, flush=True); os.abort()
+def hang(): time.sleep(600)
+def leave(): os._exit(7)
+def fail(): raise ValueError("plain")
+def echo(data): return data
+def raised(error): raise error
+class Counter:
+    def __init__(self, start): self.n = start
+    def up(self, by): self.n += by; return self.n
+"""
+
+
+@pytest.fixture
+def helpers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A module that the child can import: its functions do what vendor libraries do on bad days."""
+    (tmp_path / "child_helpers.py").write_text(HELPERS)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    return "child_helpers"
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_errors_cross_whole(helpers: str, error: EffcError) -> None:
+    with pytest.raises(type(error)) as caught:
+        call(f"{helpers}:raised", error, stage="s")
+    assert caught.value.__dict__ == error.__dict__
+    assert str(caught.value) == str(error)
+
+
+DEATHS = [("loud", "SIGABRT", "a last word"), ("leave", "status 7", ""), ("fail", "ValueError: plain", "Traceback")]
+
+
+@pytest.mark.parametrize(("function", "what", "log"), DEATHS)
+def test_deaths_become_reports(helpers: str, function: str, what: str, log: str) -> None:
+    with pytest.raises(BackendFailed) as caught:
+        call(f"{helpers}:{function}", stage="emit tflite")
+    assert what in caught.value.what
+    assert log in caught.value.log
+    assert caught.value.stage == "emit tflite"
+
+
+def test_a_hang_ends_at_its_deadline(helpers: str) -> None:
+    with Worker("slow", deadline=1.0) as worker:
+        with pytest.raises(BackendFailed, match="no answer within 1 s"):
+            worker.call(f"{helpers}:hang")
+        child = worker._process.pid
+    with pytest.raises(ProcessLookupError):
+        os.kill(child, 0)
+
+
+def test_objects_stay_in_the_child(helpers: str) -> None:
+    with Worker("s") as worker:
+        worker.make("a", f"{helpers}:Counter", 5)
+        worker.make("b", f"{helpers}:Counter", 0)
+        assert [worker.method("a", "up", 1), worker.method("b", "up", 1), worker.method("a", "up", 2)] == [6, 1, 8]
+
+
+def test_a_failed_call_leaves_the_child_usable(helpers: str) -> None:
+    with Worker("s") as worker:
+        with pytest.raises(BackendFailed):
+            worker.call(f"{helpers}:fail")
+        assert worker.call(f"{helpers}:echo", 3) == 3
+
+
+@pytest.mark.parametrize("size", [0, 1, 65_536, 9_000_000])
+def test_payloads_of_any_size(helpers: str, size: int) -> None:
+    data = os.urandom(size)
+    assert call(f"{helpers}:echo", data, stage="s") == data
+
+
+def test_a_missing_function_is_reported() -> None:
+    with pytest.raises(BackendFailed, match="nowhere"):
+        call("nowhere:nothing", stage="s")
