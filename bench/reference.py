@@ -37,15 +37,20 @@ def write(path: Path, reference: Reference) -> None:
 
 def read(path: Path) -> Reference:
     """Read it. Raises BadInput when it is damaged or holds no inputs."""
-    try:
-        with np.load(path, allow_pickle=False) as data:
-            arrays = {name: np.asarray(data[name]) for name in data.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise BadInput(f"it cannot be read ({error})", where=str(path)) from None
+    arrays = load(path)
     reference = Reference(_under(arrays, _INPUT), _under(arrays, _OUTPUT))
     if not reference.feeds:
         raise BadInput("it holds no inputs", where=str(path), hint="build the artifact again")
     return reference
+
+
+def load(path: Path) -> dict[str, Array]:
+    """The arrays of a .npz. Raises BadInput when it is absent, damaged, or of another kind."""
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            return {name: np.asarray(data[name]) for name in data.files}
+    except (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+        raise BadInput(f"it is not a readable .npz ({error})", where=str(path)) from None
 
 
 def _under(arrays: Mapping[str, Array], prefix: str) -> dict[str, Array]:

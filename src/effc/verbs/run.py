@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from effc.bench.accuracy import infer
 from effc.bench.adapt import Adapter
+from effc.bench.reference import load
 from effc.bench.remote import open_runner
 from effc.core.artifact import Artifact
-from effc.core.errors import BadInput
 from effc.core.files import refuse_existing, write_atomic
-
-Array = NDArray[np.generic]
 
 
 @dataclass(frozen=True)
@@ -54,7 +50,7 @@ def run(options: RunOptions) -> RunReport:
     refuse_existing(options.output, overwrite=options.overwrite)
     artifact = Artifact.open(options.artifact)
     names = {info.name for info in artifact.manifest.inputs}
-    feeds = {name: array for name, array in _load(options.input).items() if name in names or name != "label"}
+    feeds = {name: array for name, array in load(options.input).items() if name in names or name != "label"}
     with open_runner(artifact, options.threads) as runner:
         outputs = infer(runner, Adapter.of(artifact.manifest), feeds)
     buffer = io.BytesIO()
@@ -62,11 +58,3 @@ def run(options: RunOptions) -> RunReport:
     write_atomic(options.output, buffer.getvalue())
     rows = tuple(OutputRow(name, str(array.dtype), array.shape) for name, array in outputs.items())
     return RunReport(artifact.manifest.target, options.output, rows)
-
-
-def _load(path: Path) -> Mapping[str, Array]:
-    try:
-        with np.load(path, allow_pickle=False) as data:
-            return {name: np.asarray(data[name]) for name in data.files}
-    except (OSError, ValueError, AttributeError) as error:
-        raise BadInput(f"it is not a readable .npz ({error})", where=str(path)) from None

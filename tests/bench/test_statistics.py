@@ -1,0 +1,83 @@
+"""Latency statistics, ratios, noise, and the order of interleaved rounds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from effc.backends.base import Feeds, Timing
+from effc.bench.measure import NOISY, BenchResult, Latency, interleave, noise, ratio, spread
+from effc.core.progress import Progress
+
+SECONDS = st.lists(st.floats(1e-6, 10.0), min_size=1, max_size=50)
+
+
+@settings(max_examples=60, deadline=None)
+@given(SECONDS)
+def test_percentiles_are_numpys(seconds: list[float]) -> None:
+    ms = np.asarray(seconds) * 1e3
+    found = Latency.of(seconds)
+    expected = {"mean": ms.mean(), "min": ms.min(), "max": ms.max(), "std": ms.std()}
+    expected |= {f"p{q}": np.percentile(ms, q) for q in (50, 90, 95, 99)}
+    assert {f.name for f in fields(Latency)} == set(expected)
+    for name, value in expected.items():
+        assert getattr(found, name) == pytest.approx(value)
+
+
+@pytest.mark.parametrize(
+    ("medians", "baseline", "expected"),
+    [([2.0, 4.0, 6.0], [1.0, 2.0, 3.0], 2.0), ([1.0, 9.0, 1.0], [2.0, 18.0, 1.0], 0.5), ([3.0], [3.0], 1.0)],
+)
+def test_ratio_goes_round_by_round(medians: list[float], baseline: list[float], expected: float) -> None:
+    assert ratio(medians, baseline) == expected
+
+
+@pytest.mark.parametrize(("medians", "expected"), [([1.0], 0.0), ([2.0, 2.0], 0.0), ([1.0, 2.0, 2.5], 0.75)])
+def test_spread(medians: list[float], expected: float) -> None:
+    assert spread(medians) == expected
+
+
+def result(target: str, spread_: float) -> BenchResult:
+    latency = Latency.of([1e-3])
+    return BenchResult(target, f"out/{target}", "cpu", 1, 1, latency, 1e3, None, None, 1, 1, 1.0, spread_)
+
+
+def test_noise_is_told_of_the_lane_that_has_it() -> None:
+    [warning] = noise([result("calm-fp32", NOISY), result("loud-int8", NOISY + 0.01)])
+    assert "loud-int8" in warning
+    assert "16%" in warning
+
+
+@dataclass
+class Recorder:
+    """A runner that notes when its turn came."""
+
+    name: str
+    order: list[str]
+
+    def measure(self, feeds: Feeds, iterations: int) -> Timing:
+        del feeds
+        self.order.append(self.name)
+        return Timing((1e-3,) * iterations)
+
+
+@dataclass
+class Lane:
+    """What `interleave` needs of a lane."""
+
+    runner: Recorder
+    iterations: int
+    feeds: Feeds = field(default_factory=dict)
+    rounds: list[tuple[float, ...]] = field(default_factory=list)
+
+
+def test_rounds_are_interleaved() -> None:
+    order: list[str] = []
+    lanes = [Lane(Recorder(name, order), count) for name, count in (("A", 2), ("B", 5), ("C", 1))]
+    interleave(lanes, 4, Progress())  # type: ignore[arg-type]
+    assert order == ["A", "B", "C"] * 4
+    assert [[len(seconds) for seconds in lane.rounds] for lane in lanes] == [[2] * 4, [5] * 4, [1] * 4]
