@@ -35,7 +35,7 @@ def test_rows_are_complete() -> None:
     for model in models():
         assert bool(model.package) == bool(model.version) == bool(model.member), model.name
         assert not model.package or len(model.sha256) == 64, model.name
-        assert not model.has_data or model.preprocess is not None, model.name
+        assert not model.has_data or model.preprocess, model.name
 
 
 def test_zoo_folder_comes_first(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,10 +8,10 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from effc.calibration.preprocess import Preprocess
 from effc.core.errors import BadInput
 from effc.zoo import data, find
 from effc.zoo.samples import apply, arrays
-from effc.zoo.table import Preprocess
 
 DRAWN = ["pplcnet_orientation", "ppocr_cls"]
 
@@ -38,7 +38,7 @@ def test_cached_file(cache: Path) -> None:
 @pytest.mark.parametrize("order,expected", [("RGB", [-1.0, 0.0, 2.0]), ("BGR", [3.0, 0.0, 0.0])])
 def test_preprocess_is_affine_by_channel(order: str, expected: list[float]) -> None:
     pixel = np.array([[[[0, 51, 255]]]], np.uint8)
-    out = apply(Preprocess(1, 1, (0.25, 0.2, 0.0), (0.25, 1.0, 0.5), order), pixel)
+    out = apply(Preprocess(color=order, mean=(0.25, 0.2, 0.0), std=(0.25, 1.0, 0.5)), pixel)
     assert out.shape == (1, 3, 1, 1)
     assert out.ravel() == pytest.approx(expected)
 

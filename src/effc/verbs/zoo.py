@@ -12,12 +12,19 @@ from effc.zoo.table import find, models
 
 @dataclass(frozen=True)
 class ZooRow:
-    """One model of the listing. `package` is NAME==VERSION, or empty for models of a zoo folder alone."""
+    """One model of the listing.
+
+    Attributes:
+        package: NAME==VERSION; empty for models of a zoo folder alone.
+        preprocess: how an image becomes the input, as `--preprocess` takes it; empty for what is not an image.
+        data: whether `effc zoo data` makes labelled samples for it.
+    """
 
     name: str
     package: str
     task: str
     licence: str
+    preprocess: str
     data: bool
 
 
@@ -51,7 +58,7 @@ class MadeData:
 def list_models() -> ZooListing:
     """Every model of the zoo."""
     rows = (
-        ZooRow(m.name, f"{m.package}=={m.version}" if m.package else "", m.task, m.licence, m.has_data)
+        ZooRow(m.name, f"{m.package}=={m.version}" if m.package else "", m.task, m.licence, m.preprocess, m.has_data)
         for m in models()
     )
     return ZooListing(tuple(rows))

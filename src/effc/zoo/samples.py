@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from effc.calibration.preprocess import Preprocess
 from effc.core.errors import BadInput
 from effc.core.files import write_atomic
 from effc.zoo.download import FOLDER_VARIABLE, cache_folder, zoo_folder
 from effc.zoo.render import DRAWINGS, Pixels, render
-from effc.zoo.table import SPLITS, Preprocess, ZooModel
+from effc.zoo.table import SPLITS, ZooModel
 
 Labels = NDArray[np.int64]
 LABEL = "label"
@@ -42,14 +43,14 @@ def arrays(model: ZooModel, split: str, count: int) -> dict[str, NDArray[np.gene
     Raises BadInput for another split, a model without data, or more samples than there are.
     """
     dataset = _dataset(model, split)
-    if not dataset or model.preprocess is None:
+    if not dataset:
         raise BadInput("the zoo has no data for this model", where=model.name, hint="`effc zoo list` says which have")
     if count < 1:
         raise BadInput(f"{count} samples are none", where="--count")
     images, labels = _raw(dataset, split, count, shared=model.calib == model.evaluation)
     if len(images) < count:
         raise BadInput(f"{dataset} has {len(images)} samples for {split}, not {count}", where=model.name)
-    named: dict[str, NDArray[np.generic]] = {model.input: apply(model.preprocess, images)}
+    named: dict[str, NDArray[np.generic]] = {model.input: apply(Preprocess.parse(model.preprocess), images)}
     return named if labels is None else {**named, LABEL: labels}
 
 
@@ -93,12 +94,5 @@ def _read(path: Path, split: str, count: int, *, shared: bool) -> tuple[Pixels, 
 
 
 def apply(preprocess: Preprocess, images: Pixels) -> NDArray[np.float32]:
-    """(pixel / 255 - mean) / std of [N, h, w] or [N, h, w, 3] bytes: float32 [N, C, height, width]."""
-    size = (preprocess.width, preprocess.height)
-    if images.shape[1:3] != (preprocess.height, preprocess.width):
-        images = np.stack([np.asarray(Image.fromarray(i).resize(size, Image.Resampling.BILINEAR)) for i in images])
-    coloured = images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)
-    if preprocess.order == "BGR":
-        coloured = coloured[:, ::-1]
-    mean, std = (np.array(v, np.float32).reshape(1, -1, 1, 1) for v in (preprocess.mean, preprocess.std))
-    return np.ascontiguousarray((coloured.astype(np.float32) / np.float32(255.0) - mean) / std)
+    """Bytes [N, h, w] or [N, h, w, 3] as the model takes them: float32 [N, C, height, width]."""
+    return np.stack([preprocess.array(Image.fromarray(image).convert(preprocess.mode)) for image in images])

