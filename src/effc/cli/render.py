@@ -13,6 +13,8 @@ from effc.bench import report as tables
 
 if TYPE_CHECKING:
     from effc.bench.measure import BenchReport
+    from effc.build import BuildReport, TargetReport
+    from effc.core.manifest import Calibration
     from effc.verbs.check import CheckReport, TargetSupport
     from effc.verbs.doctor import Diagnosis
     from effc.verbs.quantize import QuantizeReport
@@ -35,6 +37,33 @@ def warn(warnings: Iterable[str]) -> None:
     """One line each on stderr."""
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
+
+
+def build(report: BuildReport) -> None:
+    """One row a target, then its errors and scores; failures go to stderr."""
+    console = out()
+    title = f"{report.source.name}: {report.nodes} nodes simplified"
+    console.print(title + (f", calibrated with {_samples(report.calibration)}" if report.calibration else ""))
+    for target in report.targets:
+        _built(console, target, dry=report.dry_run)
+    if not report.dry_run:
+        console.print("stages: " + ", ".join(f"{name} {taken:.1f} s" for name, taken in report.seconds.items()))
+
+
+def _built(console: Console, target: TargetReport, *, dry: bool) -> None:
+    if target.failure is not None:
+        sys.stdout.flush()
+        print(f"error ({target.failure.kind}): {target.failure.message}", file=sys.stderr)
+    if dry and target.failure is None:
+        console.print(f"{target.target}: would be built into {target.artifact}")
+    if target.verification is not None:
+        console.print(f"{target.target}: {target.artifact}, {target.bytes / 1e6:.2f} MB")
+        console.print(tables.errors(target.verification))
+        console.print(f"  {tables.score(target.verification)}")
+
+
+def _samples(stated: Calibration) -> str:
+    return f"{stated.samples} samples of {stated.data}, {stated.method}"
 
 
 def check(report: CheckReport) -> None:
@@ -75,9 +104,8 @@ def _counts(before: Mapping[str, int], after: Mapping[str, int]) -> Table:
 
 def quantize(report: QuantizeReport) -> None:
     """What was written and from what."""
-    share = f"{report.quantized_nodes} of {report.nodes} nodes take quantized inputs"
-    samples = f"{report.calibration.samples} samples, {report.calibration.method}"
-    out().print(f"{report.output}: {share} by the scheme of {report.target} ({samples})")
+    share = f"{report.quantized} of {len(report.precision)} nodes quantized"
+    out().print(f"{report.output}: {share} by the scheme of {report.target} ({_samples(report.calibration)})")
 
 
 def verify(report: VerifyReport) -> None:
