@@ -34,7 +34,7 @@ check: $(STAMP) ## lint, format, types, layers
 	@echo "check: clean"
 
 bench: $(STAMP) ## time and score the suite of real models
-	@$(BIN)/python -m effc.bench.suites $(ARGS)
+	@$(BIN)/python -m effc.verbs.suite $(ARGS)
 
 clean: ## remove what the targets made
 	@rm -rf .venv out/demo build dist

@@ -9,12 +9,12 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+from effc.core.cache import cache_folder
 from effc.core.errors import BackendFailed, BackendMissing, BadInput
 from effc.core.files import sha256, write_atomic
 from effc.zoo.table import ZooModel, find
 
 FOLDER_VARIABLE = "EFFC_ZOO"
-CACHE_VARIABLE = "EFFC_CACHE"
 STAGE = "zoo fetch"
 DEADLINE_S = 600.0
 
@@ -23,12 +23,6 @@ def zoo_folder() -> Path | None:
     """The folder that EFFC_ZOO names, with models/NAME.onnx and data/NAME.npz; None when it is unset."""
     name = os.environ.get(FOLDER_VARIABLE, "")
     return Path(name) if name else None
-
-
-def cache_folder() -> Path:
-    """Where what was fetched is kept: $EFFC_CACHE, or effc under the user's cache folder."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get(CACHE_VARIABLE) or Path(home) / "effc")
 
 
 def fetch(name: str) -> Path:

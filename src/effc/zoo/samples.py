@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from effc.calibration.preprocess import Preprocess
+from effc.core.cache import cache_folder
 from effc.core.errors import BadInput
 from effc.core.files import write_atomic
-from effc.zoo.download import FOLDER_VARIABLE, cache_folder, zoo_folder
+from effc.zoo.download import FOLDER_VARIABLE, zoo_folder
 from effc.zoo.render import DRAWINGS, Pixels, render
 from effc.zoo.table import SPLITS, ZooModel
 
