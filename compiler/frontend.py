@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -169,15 +169,20 @@ def _restore_outputs(graph: ir.Graph, declared: list[onnx.ValueInfoProto], path:
         if len(inferred) != len(claimed) or any(_differ(a, b) for a, b in zip(inferred, claimed, strict=True)):
             what = f"its shape is declared {_text(claimed)}, the graph computes {_text(inferred)}"
             raise BadInput(what, where=f"{path}, output {value.name!r} of {_producer(value)}")
-        value.shape = ir.Shape(_open(c if d == "?" else d for d, c in zip(inferred, claimed, strict=True)))
+        value.shape = ir.Shape([_best(a, b) for a, b in zip(inferred, claimed, strict=True)])
+
+
+def _best(inferred: int | str, claimed: int | str) -> int | str | None:
+    """A number or plain symbol that was inferred, else what the file says, else the inferred expression."""
+    if isinstance(inferred, int) or _SYMBOL.fullmatch(inferred):
+        return inferred
+    if claimed != "?":
+        return claimed if isinstance(claimed, int) else _identifier(claimed)
+    return None if inferred == "?" else inferred
 
 
 def _differ(a: int | str, b: int | str) -> bool:
     return isinstance(a, int) and isinstance(b, int) and a != b
-
-
-def _open(dims: Iterator[int | str]) -> list[int | str | None]:
-    return [None if d == "?" else (d if isinstance(d, int) else _identifier(d)) for d in dims]
 
 
 def _producer(value: ir.Value) -> str:

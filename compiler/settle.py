@@ -34,7 +34,9 @@ def skeleton(model: ir.Model) -> onnx.ModelProto:
     graph.input.extend(serde.serialize_value(v) for v in model.graph.inputs)
     for value in model.graph.initializers.values():
         if value.const_value is not None and value.const_value.nbytes <= _SMALL_BYTES:
-            graph.initializer.append(serde.serialize_tensor(value.const_value))
+            tensor = graph.initializer.add()
+            serde.serialize_tensor_into(tensor, value.const_value)
+            tensor.name = value.name or ""
         else:
             graph.input.append(serde.serialize_value(value))
     for node in model.graph:

@@ -17,7 +17,7 @@ import onnx.version_converter
 
 from effc.core.errors import BadInput
 
-MEMORY_LIMIT = 12 << 30
+MEMORY_LIMIT = 6 << 30
 OLDEST_SUPPORTED = 7
 _INTERNAL_IR = 10
 _NUMBERED = "unk__"
@@ -28,7 +28,7 @@ def upgrade(data: bytes, target: int) -> bytes:
 
     `where` of what it raises is the node, if one is known. Raises BadInput.
     """
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, resource.getrlimit(resource.RLIMIT_AS)[1]))
+    _limit_memory()
     model = onnx.load_from_string(data)
     opset = default_opset(model)
     if opset > onnx.defs.onnx_opset_version():
@@ -40,6 +40,12 @@ def upgrade(data: bytes, target: int) -> bytes:
         model = _attempt(lambda: onnx.inliner.inline_local_functions(model, True), "its functions cannot be inlined")
     inferred = _attempt(lambda: infer(model), "its shapes contradict each other")
     return _complete(inferred if opset == target else _convert(model, target)).SerializeToString()
+
+
+def _limit_memory() -> None:
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    limit = MEMORY_LIMIT if hard == resource.RLIM_INFINITY else min(MEMORY_LIMIT, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
 
 
 def default_opset(model: onnx.ModelProto) -> int:
@@ -152,7 +158,8 @@ def _merge(model: onnx.ModelProto, completed: onnx.ModelProto) -> None:
     new = {v.name: v for v in (*completed.graph.value_info, *completed.graph.output)}
     assumed: set[str] = set()
     for node in model.graph.node:
-        if assumed.intersection(node.input) or (node.op_type == "Slice" and not _is_known(old.get(node.output[0]))):
+        guessed = node.op_type == "Slice" and _has_new_number(old.get(node.output[0]), new.get(node.output[0]))
+        if guessed or assumed.intersection(node.input):
             assumed.update(node.output)
             continue
         for name in (n for n in node.output if n in new and not _is_known(old.get(n))):
@@ -166,3 +173,13 @@ def _is_known(value: onnx.ValueInfoProto | None) -> bool:
     if value is None or not value.type.tensor_type.HasField("shape"):
         return False
     return all(d.dim_param or d.HasField("dim_value") for d in value.type.tensor_type.shape.dim)
+
+
+def _has_new_number(old: onnx.ValueInfoProto | None, new: onnx.ValueInfoProto | None) -> bool:
+    """Whether a dim that was open in `old` is a number in `new`."""
+    if new is None:
+        return False
+    dims = new.type.tensor_type.shape.dim
+    known = old.type.tensor_type.shape.dim if old is not None and len(old.type.tensor_type.shape.dim) else [None] * len(dims)
+    pairs = zip(known, dims, strict=True)
+    return any(b.HasField("dim_value") and (a is None or not a.HasField("dim_value")) for a, b in pairs)

@@ -1,0 +1,109 @@
+"""Affine maps per channel go into the linear op before them: s (W x + b) + t is (s W) x + (s b + t)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from effc.compiler import ir
+from effc.compiler.passes.rewrite import constant, input_at, is_float, is_private, maker, replace
+
+Vector = NDArray[np.float64]
+_LINEAR = ("Conv", "ConvTranspose", "Gemm")
+
+
+@dataclass(frozen=True)
+class Affine:
+    """y = scale * x + shift, each a vector over output channels or of length one."""
+
+    scale: Vector
+    shift: Vector
+
+
+def batch_normalization(node: ir.Node) -> bool:
+    """scale = gamma / sqrt(var + epsilon), shift = beta - mean * scale (inference mode), into what comes before."""
+    if ir.attr_int(node, "training_mode", 0) or any(out.uses() for out in node.outputs[1:]):
+        return False
+    parts = [ir.const(v) for v in node.inputs[1:5]]
+    if any(part is None for part in parts):
+        return False
+    gamma, beta, mean, var = (np.asarray(part, np.float64) for part in parts)
+    scale = gamma / np.sqrt(var + ir.attr_float(node, "epsilon", 1e-5))
+    return _absorb(node, Affine(scale, beta - mean * scale))
+
+
+def constant_affine(node: ir.Node) -> bool:
+    """Mul, Div, Add and Sub by a constant per channel."""
+    vector = _per_channel(node)
+    if vector is None:
+        return False
+    one, zero = np.ones(1), np.zeros(1)
+    if node.op_type in ("Mul", "Div"):
+        return _absorb(node, Affine(vector if node.op_type == "Mul" else 1.0 / vector, zero))
+    return _absorb(node, Affine(one, vector if node.op_type == "Add" else -vector))
+
+
+def _per_channel(node: ir.Node) -> Vector | None:
+    """The constant as a vector over axis 1, where it is one and does not widen the other operand."""
+    x, array = node.inputs[0], ir.const(node.inputs[1])
+    rank = len(ir.shape(x) or ())
+    if array is None or rank < 2 or array.ndim > rank or array.size == 0:
+        return None
+    dims = (1,) * (rank - array.ndim) + array.shape
+    if any(d != 1 for axis, d in enumerate(dims) if axis != 1) or (node.op_type == "Div" and not np.all(array)):
+        return None
+    return np.asarray(array, np.float64).ravel()
+
+
+def _absorb(node: ir.Node, affine: Affine) -> bool:
+    """Put the affine map into the linear op that produces the node's input, if no other node reads it."""
+    linear = maker(node.inputs[0], *_LINEAR)
+    if linear is None or not is_private(linear.outputs[0]) or not is_float(node.outputs[0]):
+        return False
+    weight, old_bias = ir.const(linear.inputs[1]), input_at(linear, 2)
+    bias = None if old_bias is None else ir.const(old_bias)
+    if weight is None or (old_bias is not None and bias is None) or not (np.isfinite(affine.scale).all()):
+        return False
+    channels = _channels(linear, weight)
+    if affine.scale.size not in (1, channels) or affine.shift.size not in (1, channels):
+        return False
+    base = _bias(linear, bias, channels)
+    if base is None:
+        return False
+    scaled = _scaled(linear, np.asarray(weight, np.float64), np.broadcast_to(affine.scale, channels))
+    shifted = base * affine.scale + affine.shift
+    new_weight = linear.inputs[1]
+    if not np.all(affine.scale == 1.0):
+        new_weight = constant(node, "weight", scaled.astype(weight.dtype))
+    attributes = {**linear.attributes, **({"beta": 1.0} if linear.op_type == "Gemm" else {})}
+    inputs = [linear.inputs[0], new_weight, constant(node, "bias", shifted.astype(weight.dtype))]
+    return replace(node, linear.op_type, inputs, attributes)
+
+
+def _channels(linear: ir.Node, weight: ir.Array) -> int:
+    if linear.op_type == "Gemm":
+        return int(weight.shape[0 if ir.attr_int(linear, "transB", 0) else 1])
+    return int(weight.shape[0] if linear.op_type == "Conv" else weight.shape[1] * ir.attr_int(linear, "group", 1))
+
+
+def _bias(linear: ir.Node, bias: ir.Array | None, channels: int) -> Vector | None:
+    """The bias over channels; None where it varies along another axis (Gemm with a matrix for C)."""
+    if bias is None:
+        return np.zeros(channels)
+    if bias.size not in (1, channels) or bias.shape[-1:] not in ((), (1,), (channels,)):
+        return None
+    factor = ir.attr_float(linear, "beta", 1.0) if linear.op_type == "Gemm" else 1.0
+    return np.broadcast_to(np.asarray(bias, np.float64).ravel() * factor, channels)
+
+
+def _scaled(linear: ir.Node, weight: Vector, scale: Vector) -> Vector:
+    """The weight times `scale` along its output channel axis."""
+    if linear.op_type == "Gemm":
+        return weight * (scale[:, None] if ir.attr_int(linear, "transB", 0) else scale[None, :])
+    if linear.op_type == "Conv":
+        return weight * scale.reshape(-1, *(1,) * (weight.ndim - 1))
+    group = ir.attr_int(linear, "group", 1)
+    grouped = weight.reshape(group, -1, *weight.shape[1:])
+    return (grouped * scale.reshape(group, 1, -1, *(1,) * (weight.ndim - 2))).reshape(weight.shape)

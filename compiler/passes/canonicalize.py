@@ -1,0 +1,148 @@
+"""One way to write each thing: constants are initializers, paddings explicit, reshapes constant, no-ops gone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from effc.compiler import ir
+from effc.compiler.passes import windows
+from effc.compiler.passes.rewrite import bypass, constant, each, input_at, maker, replace, same_shape, scalar
+from effc.compiler.phase import Step
+
+
+def constants(model: ir.Model) -> bool:
+    """Constant() is an initializer of the same name."""
+    from onnx_ir.passes.common import LiftConstantsToInitializersPass
+
+    return bool(LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model).modified)
+
+
+# no-ops: each tells whether output 0 equals input 0
+
+
+def _always(node: ir.Node) -> bool:
+    return len(node.inputs) == 1
+
+
+def _dropout(node: ir.Node) -> bool:
+    """Dropout(x) is x outside training, where its mask is not read."""
+    training = input_at(node, 2)
+    mask_unused = all(not out.uses() and not out.is_graph_output() for out in node.outputs[1:])
+    return mask_unused and (training is None or scalar_bool(training) is False)
+
+
+def scalar_bool(value: ir.Value) -> bool | None:
+    """A constant boolean, None for anything else."""
+    array = ir.const(value)
+    return None if array is None or array.size != 1 else bool(array.ravel()[0])
+
+
+def _cast(node: ir.Node) -> bool:
+    """Cast to the type that x has already is x."""
+    x = node.inputs[0]
+    return x is not None and x.dtype is not None and x.dtype == node.outputs[0].dtype
+
+
+def _same_shape(node: ir.Node) -> bool:
+    """A change of shape into the same shape is none."""
+    x = node.inputs[0]
+    return x is not None and same_shape(x, node.outputs[0])
+
+
+def _transpose(node: ir.Node) -> bool:
+    """Transpose with perm 0, 1, 2, ... is none."""
+    perm = ir.attr_ints(node, "perm", ())
+    return len(perm) > 0 and perm == tuple(range(len(perm)))
+
+
+def _pad(node: ir.Node) -> bool:
+    """Pad by zeros on every side is none."""
+    return scalar(input_at(node, 1)) == 0.0
+
+
+def _slice(node: ir.Node) -> bool:
+    """x[0:] with step 1 along every sliced axis is x."""
+    x, starts, ends = node.inputs[0], ir.const(node.inputs[1]), ir.const(node.inputs[2])
+    dims = None if x is None else ir.shape(x)
+    axes_value, steps = input_at(node, 3), input_at(node, 4)
+    if starts is None or ends is None or dims is None or (steps is not None and scalar(steps) != 1.0):
+        return False
+    axes = np.arange(len(starts)) if axes_value is None else ir.const(axes_value)
+    if axes is None:
+        return False
+    return all(s == 0 and _reaches(dims[int(a)], int(e)) for a, s, e in zip(axes, starts, ends, strict=True))
+
+
+def _reaches(dim: int | str, end: int) -> bool:
+    return end >= (dim if isinstance(dim, int) else np.iinfo(np.int32).max)
+
+
+def _neutral(number: float) -> Callable[[ir.Node], bool]:
+    def check(node: ir.Node) -> bool:
+        """x * 1, x / 1, x + 0, x - 0, x ** 1 are x where nothing is broadcast."""
+        return scalar(node.inputs[1]) == number and _same_shape(node)
+
+    return check
+
+
+_NO_OPS: dict[str, Callable[[ir.Node], bool]] = {
+    **dict.fromkeys(("Identity", "Concat", "Sum", "Max", "Min", "Mean"), _always),
+    **dict.fromkeys(("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Expand", "Tile"), _same_shape),
+    **dict.fromkeys(("Mul", "Div", "Pow"), _neutral(1.0)),
+    **dict.fromkeys(("Add", "Sub"), _neutral(0.0)),
+    "Dropout": _dropout,
+    "Cast": _cast,
+    "Transpose": _transpose,
+    "Pad": _pad,
+    "Slice": _slice,
+}
+
+
+def no_op(node: ir.Node) -> bool:
+    """f(x) = x: the node goes."""
+    x = node.inputs[0] if node.inputs else None
+    return x is not None and _NO_OPS[node.op_type](node) and x.dtype == node.outputs[0].dtype and bypass(node, x)
+
+
+def constant_first(node: ir.Node) -> bool:
+    """c + x is x + c, c * x is x * c."""
+    a, b = node.inputs
+    if a is None or b is None or ir.const(a) is None or ir.const(b) is not None:
+        return False
+    return replace(node, node.op_type, [b, a])
+
+
+# reshapes
+
+
+def reshape(node: ir.Node) -> bool:
+    """Flatten, Squeeze, Unsqueeze and Reshape with one dim unknown are Reshape by a constant with one -1."""
+    dims, x = ir.shape(node.outputs[0]), node.inputs[0]
+    if dims is None or 0 in dims or sum(not isinstance(d, int) for d in dims) > 1:
+        return False
+    target = np.array([d if isinstance(d, int) else -1 for d in dims], np.int64)
+    now = ir.const(input_at(node, 1))
+    if node.op_type == "Reshape" and "allowzero" not in node.attributes and now is not None:
+        if np.array_equal(now, target):
+            return False
+    return replace(node, "Reshape", [x, constant(node, "shape", target)])
+
+
+def reshape_chain(node: ir.Node) -> bool:
+    """Reshape(Reshape(x, a), b) is Reshape(x, b) where b copies no dim."""
+    inner, target = maker(node.inputs[0], "Reshape"), ir.const(node.inputs[1])
+    if inner is None or target is None or (target == 0).any():
+        return False
+    return replace(node, "Reshape", [inner.inputs[0], node.inputs[1]])
+
+
+STEPS = (
+    Step("constants to initializers", constants),
+    Step("no-ops", each(no_op, *_NO_OPS)),
+    Step("constants second", each(constant_first, "Add", "Mul")),
+    Step("explicit windows", each(windows.explicit, *windows.OPS)),
+    Step("constant reshapes", each(reshape, "Flatten", "Squeeze", "Unsqueeze", "Reshape")),
+    Step("chained reshapes", each(reshape_chain, "Reshape")),
+)

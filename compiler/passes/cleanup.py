@@ -1,0 +1,53 @@
+"""What nothing uses goes, what is computed twice is computed once, equal weights are shared."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from effc.compiler import ir
+from effc.compiler.phase import Step
+
+
+def dead_code(model: ir.Model) -> bool:
+    """Drop nodes and initializers that no output needs."""
+    weights = len(model.graph.initializers)
+    return ir.prune(model) or len(model.graph.initializers) < weights
+
+
+def common_subexpressions(model: ir.Model) -> bool:
+    """f(x), f(x) is one f(x): same op, attributes and inputs. Random ops are left alone."""
+    from onnx_ir.passes.common import CommonSubexpressionEliminationPass
+
+    before = len(model.graph)
+    CommonSubexpressionEliminationPass()(model)
+    return len(model.graph) < before
+
+
+def shared_weights(model: ir.Model) -> bool:
+    """Initializers of equal type, shape and bytes become one."""
+    groups: dict[tuple[object, ...], list[ir.Value]] = defaultdict(list)
+    for value in model.graph.initializers.values():
+        if value.const_value is not None and not value.is_graph_output() and value.dtype != ir.DataType.STRING:
+            groups[value.dtype, tuple(value.const_value.shape.numpy())].append(value)
+    changed = False
+    for group in groups.values():
+        changed |= len(group) > 1 and _share(group)
+    return changed and (ir.prune(model) or True)
+
+
+def _share(group: list[ir.Value]) -> bool:
+    first: dict[bytes, ir.Value] = {}
+    changed = False
+    for value in group:
+        kept = first.setdefault(value.const_value.tobytes() if value.const_value is not None else b"", value)
+        if kept is not value:
+            ir.replace_uses(value, kept)
+            changed = True
+    return changed
+
+
+STEPS = (
+    Step("dead code", dead_code),
+    Step("common subexpressions", common_subexpressions),
+    Step("shared weights", shared_weights),
+)

@@ -1,0 +1,105 @@
+"""What rules are made of: a rule looks at one node, edits the graph around it and says whether it did."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from effc.compiler import ir
+from effc.compiler.phase import Transform
+
+Rule = Callable[[ir.Node], bool]
+QUANTIZE_OPS = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"})
+
+
+def each(rule: Rule, *ops: str) -> Transform:
+    """Apply a rule to every node of these ops (of any op without them), then drop what nothing uses any more."""
+
+    def apply(model: ir.Model) -> bool:
+        changed = False
+        for node in list(model.graph):
+            if node.graph is not None and is_standard(node) and (not ops or node.op_type in ops):
+                changed |= rule(node)
+        if changed:
+            ir.prune(model)
+        return changed
+
+    return apply
+
+
+def is_standard(node: ir.Node) -> bool:
+    """Whether the node is of the default ONNX domain."""
+    return node.domain in ("", "ai.onnx")
+
+
+def graph_of(node: ir.Node) -> ir.Graph:
+    """The graph that holds the node."""
+    if not isinstance(node.graph, ir.Graph):
+        raise ValueError(f"{node.name} is in no graph")
+    return node.graph
+
+
+def bypass(node: ir.Node, value: ir.Value) -> bool:
+    """Let `value`, which equals the node's first output, take that output's place.
+
+    Refused where a graph output would then be a graph input, an initializer or a second graph output.
+    """
+    output = node.outputs[0]
+    if output.is_graph_output():
+        if value.is_graph_output() or value.producer() is None or value.graph is not node.graph:
+            return False
+        replaced_name = output.name
+        ir.replace_uses(output, value)
+        value.name = replaced_name
+    else:
+        ir.replace_uses(output, value)
+    ir.remove(graph_of(node), [node])
+    return True
+
+
+def replace(node: ir.Node, op: str, inputs: list[ir.Value | None], attributes: Mapping[str, object] | None = None) -> bool:
+    """Put a new node in the place of `node`; its output keeps name, type and shape."""
+    ir.substitute(node, ir.node(op, inputs, attributes))
+    return True
+
+
+def constant(node: ir.Node, suffix: str, array: ir.Array) -> ir.Value:
+    """A new initializer named after the node's first output."""
+    return ir.initializer(graph_of(node), f"{node.outputs[0].name}_{suffix}", array)
+
+
+def input_at(node: ir.Node, index: int) -> ir.Value | None:
+    """The input, None where it is left out."""
+    return node.inputs[index] if index < len(node.inputs) else None
+
+
+def maker(value: ir.Value | None, *ops: str) -> ir.Node | None:
+    """The node of one of these ops that produces the value, None otherwise."""
+    node = None if value is None else value.producer()
+    return node if node is not None and is_standard(node) and node.op_type in ops else None
+
+
+def is_private(value: ir.Value) -> bool:
+    """Whether one node alone reads the value, so that its producer may be changed together with that node."""
+    return len(value.uses()) == 1 and not value.is_graph_output()
+
+
+def scalar(value: ir.Value | None) -> float | None:
+    """The number that every element of a constant equals, None for anything else."""
+    array = ir.const(value)
+    if array is None or array.size == 0 or array.dtype.kind not in "fiu":
+        return None
+    first = array.ravel()[0]
+    return float(first) if bool(np.all(array == first)) else None
+
+
+def same_shape(a: ir.Value, b: ir.Value) -> bool:
+    """Whether both shapes are known and equal, dims without a name counting as unequal."""
+    dims = ir.shape(a)
+    return dims is not None and dims == ir.shape(b) and "?" not in dims
+
+
+def is_float(value: ir.Value | None) -> bool:
+    """Whether the value's element type is a floating-point one."""
+    return value is not None and value.dtype is not None and value.dtype.is_floating_point()

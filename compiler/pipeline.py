@@ -1,0 +1,45 @@
+"""Front to end: a file becomes a simplified model, proved equal to what the file holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from effc.compiler import frontend, ir, phase
+from effc.compiler.passes import SIMPLIFY
+from effc.compiler.proof import Proof, prove
+from effc.core.errors import EffcError
+from effc.core.manifest import Source
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A model ready for calibration.
+
+    Attributes:
+        steps: every simplification that changed it, in order.
+        proof: the comparison with the original, None where it was not asked for.
+    """
+
+    model: ir.Model
+    source: Source
+    steps: tuple[phase.StepRecord, ...]
+    proof: Proof | None
+
+
+def prepare(path: Path, shapes: Mapping[str, frontend.Dims] | None = None, *, proof: bool = True) -> Prepared:
+    """Load, simplify, prove.
+
+    Raises BadInput for what is wrong with the file, EffcError when simplification changed an output.
+    """
+    loaded = frontend.load(path, shapes)
+    steps = phase.run(loaded.model, SIMPLIFY)
+    return Prepared(loaded.model, loaded.source, steps, _proved(path, loaded) if proof else None)
+
+
+def _proved(path: Path, loaded: frontend.Loaded) -> Proof:
+    try:
+        return prove(loaded.original, loaded.model)
+    except EffcError as error:
+        raise type(error)(error.what, where=f"{path} {error.where}".strip(), hint=error.hint) from error
