@@ -1,0 +1,1 @@
+"""ONNX Runtime: the baseline that everybody has, in float and in int8 with Q/DQ."""

@@ -1,0 +1,42 @@
+"""Float rewrites for ONNX Runtime's integer kernels."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from effc.compiler import ir
+from effc.compiler.phase import Phase, Step
+
+
+def pool_means(model: ir.Model) -> bool:
+    """`ReduceMean(x, axes=[2, 3])` is `GlobalAveragePool(x)`, reshaped where the axes are dropped: the pool has a kernel."""
+    means = [node for node in model.graph if _is_spatial_mean(node)]
+    for mean in means:
+        _pool(model.graph, mean)
+    return bool(means)
+
+
+def _is_spatial_mean(node: ir.Node) -> bool:
+    if node.op_type != "ReduceMean" or len(node.inputs) < 2:
+        return False
+    axes, dims = ir.const(node.inputs[1]), ir.shape(node.inputs[0])
+    return axes is not None and dims is not None and len(dims) == 4 and sorted(int(a) % 4 for a in axes) == [2, 3]
+
+
+def _pool(graph: ir.Graph, mean: ir.Node) -> None:
+    pooled = ir.node("GlobalAveragePool", [mean.inputs[0]])
+    if ir.attr_int(mean, "keepdims", 1):
+        ir.substitute(mean, pooled)
+        return
+    name = f"{mean.outputs[0].name}_pooled"
+    value = pooled.outputs[0]
+    value.name, value.dtype = ir.fresh_name(graph, name), mean.outputs[0].dtype
+    dims = ir.shape(mean.inputs[0]) or ()
+    value.shape = ir.Shape([*dims[:2], 1, 1])
+    value.metadata_props["effc.range"] = f"same:{mean.outputs[0].name}"
+    graph.insert_before(mean, [pooled])
+    axes = ir.initializer(graph, f"{name}_axes", np.array([2, 3], np.int64))
+    ir.substitute(mean, ir.node("Squeeze", [value, axes]))
+
+
+INT8_PHASE = Phase("ort-int8", (Step("pool means", pool_means),))

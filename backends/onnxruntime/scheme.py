@@ -1,0 +1,87 @@
+"""How ONNX Runtime wants its Q/DQ, so that it fuses them to integer kernels.
+
+Its x86 kernels multiply uint8 by int8 (VNNI); an activation in front of QuantizeLinear vanishes when the quantized
+range does not leave its bounds (`qdq_transformer` in onnxruntime/core/optimizer).
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+import numpy as np
+
+from effc.calibration.scheme import OpRule, Scheme
+from effc.compiler import ir
+
+SAME_SCALE = frozenset(
+    {
+        "Concat",
+        "DepthToSpace",
+        "Flatten",
+        "Gather",
+        "MaxPool",
+        "Reshape",
+        "Resize",
+        "Slice",
+        "SpaceToDepth",
+        "Split",
+        "Squeeze",
+        "Transpose",
+        "Unsqueeze",
+    }
+)
+_COMPUTE = frozenset({"Conv", "Gemm", "MatMul", "Add", "Mul"})
+
+
+def _gemm_axis(node: ir.Node) -> int:
+    return 0 if ir.attr_int(node, "transB", 0) else 1
+
+
+_RULES = {
+    "Conv": OpRule(inputs=(0,), weight=1, weight_axis=lambda _: 0, bias=2),
+    "Gemm": OpRule(inputs=(0,), weight=1, weight_axis=_gemm_axis, bias=2),
+    "MatMul": OpRule(inputs=(0,), weight=1, weight_axis=lambda _: 1),
+    **{op: OpRule() for op in ("Add", "Mul", "Relu", "Clip", "LeakyRelu", "AveragePool", "GlobalAveragePool", "Concat")},
+    **{op: OpRule(inputs=(0,)) for op in SAME_SCALE - {"Concat"}},
+}
+
+
+def bounded_below_by_zero(node: ir.Node) -> bool:
+    """Whether the node is Relu, or Clip with constant bounds of which the lower one is 0."""
+    if node.op_type == "Relu":
+        return True
+    if node.op_type != "Clip" or len(node.inputs) < 2:
+        return False
+    lower = ir.const(node.inputs[1])
+    return lower is not None and float(np.ravel(lower)[0]) == 0.0
+
+
+def fused(producer: ir.Node, activation: ir.Node) -> bool:
+    """Whether the activation is absorbed by its producer's requantization."""
+    return producer.op_type in _COMPUTE and bounded_below_by_zero(activation)
+
+
+def accepts(node: ir.Node) -> bool:
+    """Whether this node has an integer kernel."""
+    if node.op_type == "MatMul":
+        weight = ir.const(node.inputs[1])
+        return weight is not None and weight.ndim == 2
+    if node.op_type in ("Relu", "Clip"):
+        producer = node.inputs[0].producer() if node.inputs[0] is not None else None
+        return producer is not None and fused(producer, node)
+    if node.op_type == "MaxPool":
+        return len(node.outputs) == 1
+    if node.op_type == "Resize":
+        return ir.attr_str(node, "mode", "nearest") == "nearest"
+    return True
+
+
+INT8 = Scheme(
+    name="ort-int8",
+    activation="uint8",
+    bias="int32",
+    ops=MappingProxyType(_RULES),
+    same_scale=SAME_SCALE,
+    fused=fused,
+    accepts=accepts,
+)

@@ -1,0 +1,1 @@
+"""From what was observed of a tensor to the range that its quantization covers: one algorithm a file."""

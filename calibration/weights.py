@@ -1,0 +1,63 @@
+"""Weights and biases as integers: symmetric int8 per channel, and int32 in steps of scale(input) * scale(weight)."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+_LIMIT = 127
+_BIAS_LIMIT = float(1 << 30)
+_TINY = float(np.finfo(np.float32).tiny)
+_SHRINK = np.linspace(1.0, 0.8, 21)
+
+
+def channels_first(weight: NDArray[np.generic], axis: int | None) -> Floats:
+    """The weight as [channels, rest]; one row where it is quantized per tensor."""
+    wide = np.asarray(weight, np.float64)
+    return wide.reshape(1, -1) if axis is None else np.moveaxis(wide, axis, 0).reshape(wide.shape[axis], -1)
+
+
+def max_scales(rows: Floats) -> Floats:
+    """max |w| / 127 of each row as float32 holds it; 1 for a row of zeros."""
+    peak = np.abs(rows).max(axis=1) if rows.shape[1] else np.zeros(len(rows))
+    return np.where(peak > 0, np.maximum(peak / _LIMIT, _TINY), 1.0).astype(np.float32).astype(np.float64)
+
+
+def mse_scales(rows: Floats) -> Floats:
+    """Of 21 scales from 0.8 to 1 times max |w| / 127, the one with the least squared error of each row."""
+    full = max_scales(rows)
+    best, lowest = full, np.full(len(rows), math.inf)
+    for factor in _SHRINK:
+        scale = full * factor
+        error = np.square(rows - quantize_rows(rows, scale) * scale[:, None]).sum(axis=1)
+        best, lowest = np.where(error < lowest, scale, best), np.minimum(error, lowest)
+    return best.astype(np.float32).astype(np.float64)
+
+
+def fit_bias(scales: Floats, bias: Floats, input_scale: float) -> Floats:
+    """Scales raised where the bias would leave half of int32's range: |b| <= 2^30 * s_in * s_w."""
+    needed = np.abs(np.broadcast_to(bias, scales.shape) if len(scales) > 1 else np.max(np.abs(bias), initial=0.0))
+    return np.maximum(scales, needed / (_BIAS_LIMIT * input_scale)).astype(np.float32).astype(np.float64)
+
+
+def quantize_rows(rows: Floats, scales: Floats) -> Floats:
+    """round(w / s), half to even, in [-127, 127]."""
+    return np.clip(np.rint(rows / scales[:, None]), -_LIMIT, _LIMIT)
+
+
+def restore(rows: Floats, shape: tuple[int, ...], axis: int | None) -> NDArray[np.int8]:
+    """Integer rows back in the weight's shape."""
+    if axis is None:
+        return rows.reshape(shape).astype(np.int8)
+    moved = (shape[axis], *(d for i, d in enumerate(shape) if i != axis))
+    return np.ascontiguousarray(np.moveaxis(rows.reshape(moved), 0, axis)).astype(np.int8)
+
+
+def quantize_bias(bias: Floats, scale: Floats) -> NDArray[np.int32]:
+    """round(b / s), saturated to int32."""
+    info = np.iinfo(np.int32)
+    return np.clip(np.rint(bias / scale), info.min, info.max).astype(np.int32)
