@@ -21,13 +21,13 @@ def grid(*columns: str, title: str = "") -> Table:
 
 def latencies(results: Sequence[BenchResult]) -> Table:
     """Latency percentiles in ms, throughput, memory, delegated share; `x first` is the ratio to the first row."""
-    heads = ("target", ">p50 ms", ">p90", ">p99", ">min", ">x first", ">per s", ">RSS MB", ">delegated", ">file MB")
+    heads = ("artifact", ">p50 ms", ">p90", ">p99", ">min", ">x first", ">per s", ">RSS MB", ">delegated", ">file MB")
     table = grid(*heads)
     for r in results:
         ms = r.latency_ms
         times = (f"{value:.3f}" for value in (ms.p50, ms.p90, ms.p99, ms.min))
         rest = (f"{r.ratio:.3f}", f"{r.throughput_per_s:.1f}", number(r.peak_rss_mb, 0), percent(r.delegated))
-        table.add_row(r.target, *times, *rest, f"{r.file_bytes / 1e6:.2f}")
+        table.add_row(r.artifact, *times, *rest, f"{r.file_bytes / 1e6:.2f}")
     return table
 
 
