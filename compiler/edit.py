@@ -1,14 +1,11 @@
-"""Edits: nodes made in front of another one, and rules applied to every node of a model."""
+"""Edits for rules that write one node as several: nodes and constants made in front of it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
-import onnx_ir
 
 from effc.compiler import ir
+from effc.compiler.passes.rewrite import graph_of
 
 
 def rank(value: ir.Value | None) -> int:
@@ -17,17 +14,17 @@ def rank(value: ir.Value | None) -> int:
 
 
 class Before:
-    """Makes nodes and constants in front of one node and lets one of them take its place."""
+    """Makes nodes and constants in front of one node, and lets a value that equals its output take its place."""
 
-    def __init__(self, graph: ir.Graph, node: ir.Node) -> None:
-        self.graph, self.node = graph, node
+    def __init__(self, node: ir.Node) -> None:
+        self.graph, self.node = graph_of(node), node
         self._stem = node.outputs[0].name or node.op_type
 
-    def op(self, op_type: str, *inputs: ir.Value | None, **attributes: Any) -> ir.Value:
-        """A new node's output; shapes come with the next inference."""
+    def op(self, op_type: str, *inputs: ir.Value | None, **attributes: object) -> ir.Value:
+        """A new node's output, of the node's own element type; its shape comes with the next inference."""
+        made = ir.node(op_type, list(inputs), attributes)
         name = ir.fresh_name(self.graph, f"{self._stem}/{op_type}")
-        made = onnx_ir.node(op_type, list(inputs), attributes, name=name)
-        made.outputs[0].name = name
+        made.name = made.outputs[0].name = name
         made.outputs[0].type = self.node.outputs[0].type
         self.graph.insert_before(self.node, made)
         return made.outputs[0]
@@ -40,15 +37,14 @@ class Before:
         """A new float32 scalar."""
         return self.const(name, np.asarray(number, np.float32))
 
-    def replace(self, value: ir.Value) -> None:
-        """Let `value`, which equals the node's first output, take its place and name; the node goes."""
+    def replace(self, value: ir.Value) -> bool:
+        """Let a value made here, which equals the node's first output, take over its place, name and node name."""
+        maker = value.producer()
+        if maker is None:
+            raise ValueError("only what a node makes can take another's place")
         old = self.node.outputs[0]
-        name, shape, kind = old.name, old.shape, old.type
+        name, shape, kind, node_name = old.name, old.shape, old.type, self.node.name
         ir.replace_uses(old, value)
         ir.remove(self.graph, [self.node])
-        value.name, value.shape, value.type = name, shape, kind
-
-
-def rewrite_each(model: ir.Model, rule: Callable[[ir.Graph, ir.Node], bool]) -> bool:
-    """Apply a rule once to each node that the graph has now; whether any changed."""
-    return any([rule(model.graph, node) for node in list(model.graph) if node.graph is model.graph])
+        value.name, value.shape, value.type, maker.name = name, shape, kind, node_name
+        return True

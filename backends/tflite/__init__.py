@@ -1,0 +1,1 @@
+"""ONNX to TFLite flatbuffers, without TensorFlow."""

@@ -1,0 +1,94 @@
+"""The TFLite backend: float32 and int8 models for LiteRT."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterable
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from effc.backends.base import EmitOptions, Emitted, TargetInfo
+from effc.core.errors import Refusal
+from effc.core.target import Target
+
+if TYPE_CHECKING:
+    from effc.calibration.scheme import Scheme
+    from effc.compiler import ir
+    from effc.compiler.phase import Phase
+
+FILE_NAME = "model.tflite"
+_LIBRARIES = ("ai_edge_litert", "flatbuffers", "networkx")
+
+
+class TfliteBackend:
+    """`backends.base.Backend` for TFLite."""
+
+    name = "tflite"
+
+    def targets(self) -> tuple[TargetInfo, ...]:
+        """The two precisions."""
+        return (
+            TargetInfo("tflite-fp32", "float32 flatbuffer for LiteRT and XNNPACK"),
+            TargetInfo("tflite-int8", "int8 kernels, weights per channel, for LiteRT and XNNPACK"),
+        )
+
+    def missing(self) -> str | None:
+        """The install line when a library is not here."""
+        absent = [name for name in _LIBRARIES if importlib.util.find_spec(name) is None]
+        return "pip install 'effc[tflite]'" if absent else None
+
+    def versions(self) -> dict[str, str]:
+        """The schema's and runtime's version."""
+        return {"ai-edge-litert": version("ai-edge-litert")}
+
+    def scheme(self, target: Target) -> Scheme | None:
+        """Per-tensor asymmetric int8 activations, per-channel weights."""
+        from effc.backends.tflite.scheme import INT8
+
+        return INT8 if target.precision == "int8" else None
+
+    def legalize(self, target: Target) -> tuple[Phase, ...]:
+        """Float rewrites into ops that TFLite has and XNNPACK delegates."""
+        from effc.backends.tflite.legalize import phases
+
+        return phases(target.precision)
+
+    def support(self, model: ir.Model, target: Target) -> tuple[Refusal, ...]:
+        """Nodes without a lowering, and inputs whose symbolic dims TFLite cannot keep."""
+        from effc.backends.tflite import ops  # noqa: F401  (fills the table)
+        from effc.backends.tflite.ops.table import TABLE
+
+        return (*_symbolic_inputs(model.graph.inputs), *TABLE.refusals(_lowered(model.graph)))
+
+    def emit(self, model: ir.Model, target: Target, options: EmitOptions, folder: Path) -> Emitted:
+        """Write `model.tflite`."""
+        from effc.backends.tflite.emit import emit
+
+        written = emit(model, native=options.io == "native")
+        (folder / FILE_NAME).write_bytes(written.data)
+        mixed = len(set(written.precision.values())) > 1
+        return Emitted((FILE_NAME,), written.inputs, written.outputs, written.precision if mixed else {})
+
+    def runner(self) -> str:
+        """LiteRT's interpreter."""
+        return "effc.backends.tflite.runner:LiteRTRunner"
+
+
+def _lowered(nodes: Iterable[ir.Node]) -> Iterable[ir.Node]:
+    return (n for n in nodes if n.op_type not in ("QuantizeLinear", "DequantizeLinear"))
+
+
+def _symbolic_inputs(inputs: Iterable[ir.Value]) -> tuple[Refusal, ...]:
+    """Only the first dim may be symbolic: a dynamic batch."""
+    from effc.compiler import ir
+
+    bad = [v for v in inputs if any(not isinstance(d, int) for d in (ir.shape(v) or ("?", "?"))[1:])]
+    reason = "only the batch may be symbolic in a TFLite model"
+    return tuple(
+        Refusal(v.name or "", "input", f"{reason}, its shape is {ir.shape(v)}", f"fix it: --shape {v.name}:1x...")
+        for v in bad
+    )
+
+
+BACKEND = TfliteBackend()

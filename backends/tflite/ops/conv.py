@@ -1,0 +1,114 @@
+"""Convolutions: CONV_2D, DEPTHWISE_CONV_2D, TRANSPOSE_CONV."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from effc.backends.tflite.emitter import Call, Constant
+from effc.backends.tflite.ops.table import TABLE, needs_constant, needs_rank, needs_static
+from effc.backends.tflite.ops.windows import Window, padded
+from effc.backends.tflite.writer import Array, Quant
+from effc.compiler import ir
+
+INT8_VERSION = 3
+
+
+def _check(node: ir.Node) -> str | None:
+    return needs_rank(node, 4) or needs_static(node) or needs_constant(node, 1, 2)
+
+
+@TABLE.op("Conv", check=_check)
+def conv(call: Call) -> None:
+    """y = W * x + b over NHWC; W from (O, I/g, kh, kw) to (O, kh, kw, I/g), or (1, kh, kw, O) where depthwise."""
+    weight = call.constant(1)
+    window = Window.of(call.node, weight.values.shape[2:]).fitted(call.dims()[1:3], call.out_dims()[1:3])
+    source, padding = padded(call, window)
+    group = ir.attr_int(call.node, "group", 1)
+    depthwise = group > 1 and group == call.dims()[3]
+    perm, axis = ((1, 2, 3, 0), 3) if depthwise else ((0, 2, 3, 1), 0)
+    filters = put_weight(call, "weight", weight, perm, axis)
+    fields = _fields(call, window, padding)
+    version = INT8_VERSION if call.integer else 1
+    operands = (source, filters, put_bias(call, 2, weight))
+    if depthwise:
+        multiplier = weight.values.shape[0] // group
+        call.emit("DEPTHWISE_CONV_2D", operands, "DepthwiseConv2D", version, depthMultiplier=multiplier, **fields)
+    else:
+        call.emit("CONV_2D", operands, "Conv2D", version, **fields)
+
+
+def _fields(call: Call, window: Window, padding: str) -> dict[str, object]:
+    return {
+        "padding": call.writer.enum("Padding", padding),
+        "strideH": window.strides[0],
+        "strideW": window.strides[1],
+        "dilationHFactor": window.dilations[0],
+        "dilationWFactor": window.dilations[1],
+        "fusedActivationFunction": call.fused(),
+    }
+
+
+def _check_transposed(node: ir.Node) -> str | None:
+    if ir.attr_int(node, "group", 1) != 1:
+        return "TRANSPOSE_CONV has no groups"
+    if any(d != 1 for d in ir.attr_ints(node, "dilations", (1, 1))):
+        return "TRANSPOSE_CONV has no dilation"
+    if any(p < o for p, o in zip(ir.attr_ints(node, "pads", (0,) * 4)[2:], _extra(node), strict=False)):
+        return "its output_padding reaches beyond its padding"
+    return _check(node)
+
+
+def _extra(node: ir.Node) -> tuple[int, ...]:
+    return ir.attr_ints(node, "output_padding", (0, 0))
+
+
+@TABLE.op("ConvTranspose", check=_check_transposed)
+def conv_transpose(call: Call) -> None:
+    """The full transposed convolution, n -> (n - 1) s + k, then a SLICE that drops the padding."""
+    weight = call.constant(1)
+    window = Window.of(call.node, weight.values.shape[2:])
+    batch, height, width, channels = call.out_dims()
+    full = tuple((n - 1) * s + k for n, s, k in zip(call.dims()[1:3], window.strides, window.kernel, strict=True))
+    crops = full != (height, width)
+    target = call.temp("full", (batch, *full, channels), call.out_quant()) if crops else call.out()
+    size = call.emitter.int_vector("size", (max(batch, 1), *full, channels))
+    filters = put_weight(call, "weight", weight, (1, 2, 3, 0), 0)
+    options = call.writer.options(
+        "TransposeConv",
+        padding=call.writer.enum("Padding", "VALID"),
+        strideH=window.strides[0],
+        strideW=window.strides[1],
+        fusedActivationFunction=call.fused(),
+    )
+    bias = put_bias(call, 2, weight)
+    call.writer.op("TRANSPOSE_CONV", (size, filters, call.x(), bias), (target,), options, 4 if call.fused() else 3)
+    if crops:
+        begin = call.emitter.int_vector("begin", (0, *window.before, 0))
+        call.emit("SLICE", (target, begin, call.emitter.int_vector("size", (-1, height, width, channels))), "Slice")
+
+
+def put_weight(call: Call, name: str, weight: Constant, perm: tuple[int, ...], axis: int) -> int:
+    """Add a weight, permuted; its scales lie along `axis` of the permuted one."""
+    if weight.integers is None or weight.quant is None:
+        return call.put(name, np.transpose(weight.values, perm).astype(np.float32))
+    return call.put(name, np.transpose(weight.integers, perm), replace(weight.quant, axis=axis))
+
+
+def put_bias(call: Call, position: int, weight: Constant) -> int:
+    """Add the bias, zeros where the node has none: int32 with scale(x) scale(W) in an integer call."""
+    channels = 1 if weight.quant is None else len(weight.quant.scales)
+    given = call.constant(position) if call.given(position) else None
+    if weight.quant is None:
+        size = call.out_dims()[-1]
+        values: Array = np.zeros(size, np.float32) if given is None else given.values.astype(np.float32)
+        return call.put("bias", np.broadcast_to(values.ravel(), (size,)))
+    source = call.quant()
+    scales = tuple(float(np.float32(source.scales[0]) * np.float32(s)) for s in weight.quant.scales) if source else ()
+    quant = Quant(scales, (0,) * channels)
+    if given is None:
+        return call.put("bias", np.zeros(call.out_dims()[-1], np.int32), quant)
+    if given.integers is not None and given.integers.dtype == np.int32:
+        return call.put("bias", given.integers.ravel(), quant)
+    return call.put("bias", np.rint(given.values.ravel() / np.asarray(scales)).astype(np.int32), quant)

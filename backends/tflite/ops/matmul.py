@@ -1,0 +1,51 @@
+"""Matrix products: FULLY_CONNECTED with a constant right side, BATCH_MATMUL without."""
+
+from __future__ import annotations
+
+from effc.backends.tflite.emitter import Call, Constant, rank
+from effc.backends.tflite.ops.conv import put_bias, put_weight
+from effc.backends.tflite.ops.table import TABLE, needs_constant
+from effc.compiler import ir
+
+
+def _check_gemm(node: ir.Node) -> str | None:
+    if ir.attr_int(node, "transA", 0):
+        return "a transposed left side is not lowered"
+    if ir.attr_float(node, "alpha", 1.0) != 1.0 or ir.attr_float(node, "beta", 1.0) != 1.0:
+        return "alpha and beta other than 1 are not lowered"
+    bias = node.inputs[2] if len(node.inputs) > 2 else None
+    if bias is not None and len([d for d in ir.shape(bias) or () if d != 1]) > 1:
+        return "its third input is a matrix, not a bias"
+    return needs_constant(node, 1, 2)
+
+
+@TABLE.op("Gemm", check=_check_gemm)
+def gemm(call: Call) -> None:
+    """y = x W + b, W as (O, I)."""
+    _fully_connected(call, transposed=bool(ir.attr_int(call.node, "transB", 0)))
+
+
+@TABLE.op("MatMul")
+def matmul(call: Call) -> None:
+    """y = a b over the last two axes."""
+    weight = ir.const(call.node.inputs[1]) if not call.integer else call.array(1)
+    if weight is not None and weight.ndim == 2 and rank(call.value(0)) >= 2:
+        _fully_connected(call, transposed=False)
+    else:
+        call.emit("BATCH_MATMUL", (call.x(0), call.x(1)), "BatchMatMul")
+
+
+def _fully_connected(call: Call, *, transposed: bool) -> None:
+    weight: Constant = call.constant(1)
+    filters = put_weight(call, "weight", weight, (0, 1) if transposed else (1, 0), 0)
+    operands = (call.x(), filters, put_bias(call, 2, weight))
+    keep = rank(call.value(0)) > 2
+    version = 4 if call.integer else 5 if keep else 1
+    call.emit(
+        "FULLY_CONNECTED",
+        operands,
+        "FullyConnected",
+        version,
+        keepNumDims=keep,
+        fusedActivationFunction=call.fused(),
+    )

@@ -1,0 +1,41 @@
+"""The table that the op files fill, and checks that several of them share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from effc.backends.tflite.emitter import Call, rank
+from effc.compiler import ir
+from effc.compiler.lowering import OpTable
+
+TABLE: OpTable[Callable[[Call], None]] = OpTable("tflite")
+TABLE.refuse("TFLite has no such builtin", "Einsum", "GridSample", "RoiAlign", "GatherElements", "DFT", "GRU")
+TABLE.refuse("TFLite has no Erf builtin; export GELU as the Gelu op", "Erf")
+TABLE.refuse("control flow is not lowered", "If", "Loop", "Scan")
+
+
+def needs_static(node: ir.Node, position: int = 0, first: int = 1) -> str | None:
+    """All dims of an input from axis `first` on must be numbers."""
+    dims = ir.shape(node.inputs[position])
+    if dims is None:
+        return "the rank of its input is not known"
+    if any(not isinstance(d, int) for d in dims[first:]):
+        return f"its input has symbolic dims {dims}; fix them with --shape"
+    return None
+
+
+def needs_constant(node: ir.Node, *positions: int) -> str | None:
+    """These inputs, where given, must be constant."""
+    for position in positions:
+        value = node.inputs[position] if len(node.inputs) > position else None
+        if value is not None and ir.const(value) is None:
+            return f"input {position} ({value.name!r}) must be constant"
+    return None
+
+
+def needs_rank(node: ir.Node, *ranks: int) -> str | None:
+    """The first input must have one of these ranks."""
+    value = node.inputs[0]
+    if value is None or rank(value) not in ranks:
+        return f"its input has rank {'?' if value is None else rank(value)}, not {' or '.join(map(str, ranks))}"
+    return None

@@ -1,0 +1,110 @@
+"""Plan: the calls to emit. Q/DQ around a node makes it an integer call, an activation after it may be fused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from effc.backends.tflite import scheme
+from effc.backends.tflite.layout import root
+from effc.compiler import ir
+
+QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One node to lower.
+
+    Attributes:
+        integer: it runs as an int8 kernel, reading quantized tensors and writing them.
+        activation: the fused activation; "NONE" where saturation does it, None where there is none.
+        outputs: the values that it makes: the activation's where one is fused, the quantized ones where integer.
+    """
+
+    node: ir.Node
+    integer: bool
+    activation: str | None
+    outputs: tuple[ir.Value, ...]
+
+
+def plan(graph: ir.Graph) -> Iterator[Planned]:
+    """Every node but Q/DQ and fused activations, in graph order."""
+    fused: set[ir.Node] = set()
+    for node in graph:
+        if node.op_type in (QUANTIZE, DEQUANTIZE) or node in fused:
+            continue
+        follower = only_reader(node.outputs[0])
+        if follower is None or not scheme.follows(node, follower):
+            follower = None
+        planned = _integer(node, follower) or _float(node, follower)
+        if planned.activation is not None and follower is not None:
+            fused.add(follower)
+        yield planned
+
+
+def _integer(node: ir.Node, follower: ir.Node | None) -> Planned | None:
+    """The node as an int8 kernel, where Q/DQ stand around it, with a clamp that the integers' saturation does."""
+    if follower is not None and not scheme.fused(node, follower):
+        return None
+    quantizers = [only_reader(v) for v in (follower or node).outputs]
+    quantized = [v for v in _data(node) if v.dtype == ir.DataType.FLOAT]
+    if node.op_type not in scheme.INT8.ops or not all(is_quantized(v) for v in quantized):
+        return None
+    if not all(q is not None and q.op_type == QUANTIZE for q in quantizers):
+        return None
+    made = tuple(q.outputs[0] for q in quantizers if q is not None)
+    return Planned(node, True, None if follower is None else scheme.activation(follower) or "NONE", made)
+
+
+def _float(node: ir.Node, follower: ir.Node | None) -> Planned:
+    activation = None if follower is None else scheme.activation(follower)
+    return Planned(node, False, activation, tuple((node if activation is None else follower or node).outputs))
+
+
+def only_reader(value: ir.Value) -> ir.Node | None:
+    """The one node that reads the value, None if there are more, none, or it is a graph output."""
+    readers = list(value.consumers())
+    return readers[0] if len(readers) == 1 and not value.is_graph_output() else None
+
+
+def is_quantized(value: ir.Value) -> bool:
+    """Whether the value is what a DequantizeLinear gives."""
+    producer = value.producer()
+    return producer is not None and producer.op_type == DEQUANTIZE
+
+
+def _data(node: ir.Node) -> list[ir.Value]:
+    """The operands without Clip's bounds, Pad's value and Resize's scales, which are parameters."""
+    count = 1 if node.op_type in ("Clip", "Pad", "Resize") else len(node.inputs)
+    return [v for v in node.inputs[:count] if v is not None]
+
+
+def quantization(value: ir.Value) -> tuple[ir.Array, ir.Array, int]:
+    """Scale, zero point and axis of a quantized value, read from the Q that made it or a DQ that reads it."""
+    producer = value.producer()
+    if producer is None or producer.op_type != QUANTIZE:
+        producer = next(n for n in value.consumers() if n.op_type == DEQUANTIZE)
+    scale, zero = ir.const(producer.inputs[1]), None
+    if len(producer.inputs) > 2:
+        zero = ir.const(producer.inputs[2])
+    if scale is None:
+        raise ValueError(f"the scale of {value.name!r} is not constant")
+    zero = scale.astype("int8") * 0 if zero is None else zero
+    return scale, zero, ir.attr_int(producer, "axis", 1)
+
+
+def constant(value: ir.Value) -> ir.Array | None:
+    """The value's data as real numbers where it is constant, seen through Q/DQ of constants."""
+    base = root(value)
+    data = ir.const(base)
+    if data is None or base is value:
+        return data
+    if data.dtype.kind == "f":
+        return data
+    scale, zero, axis = quantization(base)
+    shape = [1] * data.ndim
+    if scale.ndim:
+        shape[axis] = scale.size
+    result: ir.Array = (data.astype("f4") - zero.astype("f4").reshape(shape)) * scale.reshape(shape)
+    return result

@@ -1,0 +1,93 @@
+"""LiteRTRunner: an artifact in LiteRT's interpreter with XNNPACK. Runs in a child process."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from effc.backends.base import Array, Feeds, Timing
+
+
+class LiteRTRunner:
+    """`backends.base.Runner` over `ai_edge_litert`."""
+
+    def __init__(self, folder: Path, file: str, threads: int) -> None:
+        from ai_edge_litert.interpreter import Interpreter
+
+        self._interpreter: Any = Interpreter(model_path=str(folder / file), num_threads=threads)
+        self._interpreter.allocate_tensors()
+        self._refresh()
+
+    def run(self, feeds: Feeds) -> dict[str, Array]:
+        """One inference; a dynamic batch follows the feeds."""
+        self._set(feeds)
+        self._interpreter.invoke()
+        return {name: self._interpreter.get_tensor(index) for name, index in self._outputs.items()}
+
+    def measure(self, feeds: Feeds, iterations: int) -> Timing:
+        """Seconds of each `invoke`, inputs set once."""
+        self._set(feeds)
+        seconds = []
+        for _ in range(iterations):
+            start = time.perf_counter()
+            self._interpreter.invoke()
+            seconds.append(time.perf_counter() - start)
+        return Timing(tuple(seconds))
+
+    def facts(self) -> dict[str, float | int | str]:
+        """Operators in all and delegated, and the process's peak memory in MB."""
+        ops = self._interpreter._get_ops_details()
+        delegates = [op for op in ops if op["op_name"] == "DELEGATE"]
+        own = [op for op in ops if op["op_name"] != "DELEGATE"]
+        outside = self._outside(own, delegates)
+        return {
+            "ops_total": len(own),
+            "ops_delegated": len(own) - len(outside),
+            "ops_builtin": ", ".join(f"{n} {c}" for n, c in sorted(Counter(op["op_name"] for op in outside).items())),
+            "runtime": "LiteRT",
+            "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        }
+
+    @staticmethod
+    def _outside(own: list[Any], delegates: list[Any]) -> list[Any]:
+        """The operators that no delegate took over: those none of whose outputs a delegate makes or hides.
+
+        An operator is inside when its output is a delegate's output, or is read only by operators that are inside.
+        """
+        made = {int(t) for op in delegates for t in op["outputs"]}
+        readers: dict[int, list[int]] = {}
+        for number, op in enumerate(own):
+            for tensor in op["inputs"]:
+                readers.setdefault(int(tensor), []).append(number)
+        inside: set[int] = set()
+        if not delegates:
+            return own
+        for number in reversed(range(len(own))):
+            outputs = [int(t) for t in own[number]["outputs"]]
+            hidden = all(readers.get(t) and all(r in inside for r in readers[t]) for t in outputs)
+            if any(t in made for t in outputs) or hidden:
+                inside.add(number)
+        return [op for number, op in enumerate(own) if number not in inside]
+
+    def _set(self, feeds: Feeds) -> None:
+        wanted = {name: feeds[name].shape for name in self._inputs}
+        if wanted != self._shapes:
+            for name, shape in wanted.items():
+                self._interpreter.resize_tensor_input(self._inputs[name], list(shape))
+            self._interpreter.allocate_tensors()
+            self._refresh()
+        for name, index in self._inputs.items():
+            self._interpreter.set_tensor(index, np.ascontiguousarray(feeds[name]))
+
+    def _refresh(self) -> None:
+        """Names to tensor indices by the signature, which keeps the ONNX names."""
+        signature = self._interpreter._get_full_signature_list()["serving_default"]
+        self._inputs: dict[str, int] = dict(signature["inputs"])
+        self._outputs: dict[str, int] = dict(signature["outputs"])
+        details = {d["index"]: d["shape"] for d in self._interpreter.get_input_details()}
+        self._shapes = {name: tuple(int(d) for d in details[index]) for name, index in self._inputs.items()}
