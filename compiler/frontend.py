@@ -144,7 +144,7 @@ def _without_weights(proto: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _is_large(tensor: onnx.TensorProto) -> bool:
-    return tensor.ByteSize() > _SMALL_BYTES
+    return int(tensor.ByteSize()) > _SMALL_BYTES
 
 
 def _attach(converted: onnx.ModelProto, proto: onnx.ModelProto) -> ir.Model:

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 import ml_dtypes
 import numpy as np
@@ -15,15 +15,19 @@ import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from effc.compiler import ir
 from effc.core import worker
 from effc.core.errors import BackendFailed, BadInput, EffcError
 
+if TYPE_CHECKING:
+    from effc.compiler import ir
+
 Array = NDArray[np.generic]
 Feeds = Mapping[str, Array]
-AnyModel = ir.Model | onnx.ModelProto | bytes | Path
+AnyModel: TypeAlias = Union["ir.Model", onnx.ModelProto, bytes, Path]
 
 STAGE = "ONNX Runtime"
+LARGE_BYTES = (1 << 31) - (1 << 24)
+"""From here on a serialized model does not fit into one protobuf message."""
 MAX_FEED_ELEMENTS = 1 << 26
 _SYMBOL_SIZE = 2
 _ORT_TYPES = {
@@ -64,15 +68,15 @@ class Session:
         source = _source(model, outputs, Path(self._folder.name))
         self._names = None if outputs is None else list(outputs)
         self._ort = _ort_session(source, optimize, threads)
-        self._reference = None if self._ort else _reference(source)
+        self._engine = self._ort or _reference(source)
         self.inputs = _ort_inputs(self._ort) if self._ort else _proto_inputs(_proto(source))
         if self._names is None:
-            self._names = [o.name for o in self._ort.get_outputs()] if self._ort else self._reference.output_names
+            self._names = [o.name for o in self._ort.get_outputs()] if self._ort else list(self._engine.output_names)
 
     def run(self, feeds: Feeds) -> dict[str, Array]:
         """Outputs by name. Raises EffcError with the runtime's message when it cannot run these feeds."""
         try:
-            results = self._ort.run(self._names, dict(feeds)) if self._ort else self._reference.run(None, dict(feeds))
+            results = self._engine.run(self._names if self._ort else None, dict(feeds))
         except Exception as error:
             raise EffcError(_first_line(error), where=STAGE if self._ort else "onnx.reference") from error
         return dict(zip(self._names or (), results, strict=False))
@@ -113,8 +117,10 @@ def seeded_feeds(
 
 def graph_inputs(model: AnyModel) -> tuple[Input, ...]:
     """The inputs that a run needs: those that are no initializers."""
-    if not isinstance(model, ir.Model):
+    if isinstance(model, onnx.ModelProto | bytes | Path):
         return _proto_inputs(_proto(model))
+    from effc.compiler import ir
+
     return tuple(
         Input(v.name or "", ir.numpy_dtype(v) or np.dtype(np.float32), ir.shape(v) or ()) for v in model.graph.inputs
     )
@@ -136,25 +142,33 @@ def _random(entry: Input, seed: int, dims: Mapping[str, int]) -> Array:
 
 def _source(model: AnyModel, outputs: Sequence[str] | None, folder: Path) -> bytes | Path:
     """What the runtimes load: bytes, or a file where the model lies in one or is too large for bytes."""
-    if isinstance(model, ir.Model) and ir.weight_bytes(model) >= ir.INLINE_LIMIT - (1 << 24):
-        ir.save(model, folder / "model.onnx")
-        model = folder / "model.onnx"
+    model = _unfold(model, folder)
     if outputs is None and isinstance(model, bytes | Path):
         return model
     proto = _proto(model)
     if outputs is not None:
         del proto.graph.output[:]
         proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs)
-    if isinstance(model, Path) and proto.ByteSize() >= ir.INLINE_LIMIT - (1 << 24):
+    if isinstance(model, Path) and proto.ByteSize() >= LARGE_BYTES:
         onnx.save(proto, folder / "outputs.onnx", save_as_external_data=True)
         return folder / "outputs.onnx"
-    return proto.SerializeToString()
+    return bytes(proto.SerializeToString())
 
 
-def _proto(model: AnyModel) -> onnx.ModelProto:
-    """A proto that may be edited."""
-    if isinstance(model, ir.Model):
+def _unfold(model: AnyModel, folder: Path) -> onnx.ModelProto | bytes | Path:
+    """The model in a form that needs no `onnx_ir`, which takes its time to import."""
+    if isinstance(model, onnx.ModelProto | bytes | Path):
+        return model
+    from effc.compiler import ir
+
+    if ir.weight_bytes(model) < LARGE_BYTES:
         return ir.to_proto(model)
+    ir.save(model, folder / "model.onnx")
+    return folder / "model.onnx"
+
+
+def _proto(model: onnx.ModelProto | bytes | Path) -> onnx.ModelProto:
+    """A proto that may be edited."""
     if isinstance(model, onnx.ModelProto):
         copy = onnx.ModelProto()
         copy.CopyFrom(model)
@@ -192,7 +206,8 @@ def _ort_inputs(session: Any) -> tuple[Input, ...]:
 
 
 def _ort_dtype(name: str) -> np.dtype[Any]:
-    return np.dtype(_ORT_TYPES.get(name.removeprefix("tensor(").removesuffix(")"), np.float32))
+    found: np.dtype[Any] = np.dtype(_ORT_TYPES.get(name.removeprefix("tensor(").removesuffix(")"), np.float32))
+    return found
 
 
 def _proto_inputs(proto: onnx.ModelProto) -> tuple[Input, ...]:

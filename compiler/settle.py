@@ -39,9 +39,14 @@ def skeleton(model: ir.Model) -> onnx.ModelProto:
             tensor.name = value.name or ""
         else:
             graph.input.append(serde.serialize_value(value))
+    symbols = _symbols(model.graph)
     for node in model.graph:
         graph.node.append(serde.serialize_node(node))
-        graph.value_info.extend(serde.serialize_value(v) for v in node.outputs if v.name and not v.is_graph_output())
+        graph.value_info.extend(
+            serde.serialize_value(v)
+            for v in node.outputs
+            if v.name and not v.is_graph_output() and _is_firm(v, symbols)
+        )
     graph.output.extend(serde.serialize_value(v) for v in model.graph.outputs)
     imports = [onnx.helper.make_opsetid(domain, version) for domain, version in model.opset_imports.items()]
     return onnx.ModelProto(ir_version=model.ir_version, opset_import=imports, graph=graph)
@@ -68,15 +73,33 @@ def _unused(stem: str, taken: set[str | None]) -> str:
     return name
 
 
+def _symbols(graph: ir.Graph) -> set[int | str]:
+    return {dim for value in graph.inputs for dim in ir.shape(value) or ()}
+
+
+def _is_firm(value: ir.Value, symbols: set[int | str]) -> bool:
+    """Whether type and shape are known in numbers and the inputs' own symbols; all else is inferred again."""
+    dims = ir.shape(value)
+    return value.type is not None and dims is not None and all(isinstance(d, int) or d in symbols for d in dims)
+
+
 def _adopt(graph: ir.Graph, inferred: onnx.ModelProto) -> None:
-    """Take inferred types and shapes where the model has none, or has dims without a number or a name."""
+    """Take inferred types, shapes and dims where they say more than the model does."""
     found = {v.name: v for v in (*inferred.graph.value_info, *inferred.graph.output)}
+    symbols = _symbols(graph)
     for node in graph:
         for value in node.outputs:
             info = found.get(value.name or "")
-            if info is None or (value.type is not None and "?" not in (ir.shape(value) or ("?",))):
+            if info is None or _is_firm(value, symbols):
                 continue
             if value.type is None:
                 value.type = serde.deserialize_type_proto_for_type(info.type)
             shape = serde.deserialize_type_proto_for_shape(info.type)
-            value.shape = shape if shape is not None else value.shape
+            value.shape = value.shape if shape is None else _merged(value.shape, shape)
+
+
+def _merged(old: ir.Shape | None, new: ir.Shape) -> ir.Shape:
+    """The new shape, with the old dims where it leaves some open."""
+    if old is None or len(old) != len(new):
+        return new
+    return ir.Shape([o if not isinstance(n, int) and n.value is None else n for o, n in zip(old, new, strict=True)])

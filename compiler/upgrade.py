@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import resource
 from collections.abc import Callable
+from typing import TypeVar
 
 import onnx
 import onnx.inliner
@@ -20,6 +21,7 @@ from effc.core.errors import BadInput
 MEMORY_LIMIT = 6 << 30
 OLDEST_SUPPORTED = 7
 _INTERNAL_IR = 10
+Result = TypeVar("Result")
 _NUMBERED = "unk__"
 
 
@@ -39,7 +41,7 @@ def upgrade(data: bytes, target: int) -> bytes:
     if model.functions:
         model = _attempt(lambda: onnx.inliner.inline_local_functions(model, True), "its functions cannot be inlined")
     inferred = _attempt(lambda: infer(model), "its shapes contradict each other")
-    return _complete(inferred if opset == target else _convert(model, target)).SerializeToString()
+    return bytes(_complete(inferred if opset == target else _convert(model, target)).SerializeToString())
 
 
 def _limit_memory() -> None:
@@ -64,7 +66,7 @@ def infer(model: onnx.ModelProto) -> onnx.ModelProto:
     return inferred
 
 
-def _attempt(action: Callable[[], onnx.ModelProto], what: str) -> onnx.ModelProto:
+def _attempt(action: Callable[[], Result], what: str) -> Result:
     try:
         return action()
     except Exception as error:
@@ -139,7 +141,7 @@ def _complete(model: onnx.ModelProto) -> onnx.ModelProto:
     if all(name in known for node in model.graph.node for name in node.output if name):
         return model
     import onnx_ir
-    from onnx_shape_inference import infer_symbolic_shapes
+    from onnx_shape_inference import infer_symbolic_shapes  # type: ignore[import-untyped]
 
     try:
         completed: onnx.ModelProto = onnx_ir.to_proto(infer_symbolic_shapes(onnx_ir.from_proto(model)))
@@ -180,6 +182,10 @@ def _has_new_number(old: onnx.ValueInfoProto | None, new: onnx.ValueInfoProto | 
     if new is None:
         return False
     dims = new.type.tensor_type.shape.dim
-    known = old.type.tensor_type.shape.dim if old is not None and len(old.type.tensor_type.shape.dim) else [None] * len(dims)
+    known = (
+        old.type.tensor_type.shape.dim
+        if old is not None and len(old.type.tensor_type.shape.dim)
+        else [None] * len(dims)
+    )
     pairs = zip(known, dims, strict=True)
-    return any(b.HasField("dim_value") and (a is None or not a.HasField("dim_value")) for a, b in pairs)
+    return any(b.HasField("dim_value") and not a.HasField("dim_value") for a, b in pairs)

@@ -124,9 +124,9 @@ def reshape(node: ir.Node) -> bool:
         return False
     target = np.array([d if isinstance(d, int) else -1 for d in dims], np.int64)
     now = ir.const(input_at(node, 1))
-    if node.op_type == "Reshape" and "allowzero" not in node.attributes and now is not None:
-        if np.array_equal(now, target):
-            return False
+    is_constant = node.op_type == "Reshape" and "allowzero" not in node.attributes and now is not None
+    if is_constant and now is not None and np.array_equal(now, target):
+        return False
     return replace(node, "Reshape", [x, constant(node, "shape", target)])
 
 

@@ -61,7 +61,9 @@ def _bytes(value: ir.Value) -> int | None:
     dims = ir.static_shape(value)
     if dims is None or value.dtype is None:
         return None
-    return int(np.prod(dims, dtype=np.float64)) * max(1, value.dtype.bitwidth // 8 if value.dtype != ir.DataType.STRING else 8)
+    return int(np.prod(dims, dtype=np.float64)) * max(
+        1, value.dtype.bitwidth // 8 if value.dtype != ir.DataType.STRING else 8
+    )
 
 
 def _evaluate(model: ir.Model, nodes: list[ir.Node]) -> dict[str | None, ir.Array]:
@@ -95,11 +97,17 @@ def _run(model: ir.Model, nodes: list[ir.Node]) -> dict[str | None, ir.Array]:
     graph = onnx.GraphProto(name="constants", node=[serde.serialize_node(n) for n in nodes])
     inner = {v for node in nodes for v in node.outputs}
     outer = dict.fromkeys(v for node in nodes for v in node.inputs if v is not None and v not in inner)
-    graph.initializer.extend(serde.serialize_tensor(onnx_ir.tensor(ir.const(v), name=v.name)) for v in outer)
+    graph.initializer.extend(serde.serialize_tensor(_tensor(v)) for v in outer)
     imports = [onnx.helper.make_opsetid(domain, version) for domain, version in model.opset_imports.items()]
     proto = onnx.ModelProto(ir_version=model.ir_version, opset_import=imports, graph=graph)
     results = oracle.Session(proto, outputs=[v.name or "" for v in wanted]).run({})
     return {name: np.asarray(array) for name, array in results.items()}
+
+
+def _tensor(value: ir.Value) -> onnx_ir.TensorProtocol:
+    array = ir.const(value)
+    assert array is not None
+    return onnx_ir.tensor(array, name=value.name)
 
 
 def _only_within(value: ir.Value, nodes: Iterable[ir.Node]) -> bool:
@@ -118,5 +126,6 @@ def _freeze(graph: ir.Graph, value: ir.Value, array: ir.Array) -> None:
 STEPS = (
     Step("constant folding", constants),
     Step("shape arithmetic", each(shapes.fold)),
-    Step("shapes of reshapes", each(shapes.fold_target, "Reshape", "Expand")),
+    Step("shapes of reshapes", each(shapes.fold_reshape, "Reshape")),
+    Step("shapes of expansions", each(shapes.fold_expand, "Expand")),
 )

@@ -58,7 +58,9 @@ def bypass(node: ir.Node, value: ir.Value) -> bool:
     return True
 
 
-def replace(node: ir.Node, op: str, inputs: list[ir.Value | None], attributes: Mapping[str, object] | None = None) -> bool:
+def replace(
+    node: ir.Node, op: str, inputs: list[ir.Value | None], attributes: Mapping[str, object] | None = None
+) -> bool:
     """Put a new node in the place of `node`; its output keeps name, type and shape."""
     ir.substitute(node, ir.node(op, inputs, attributes))
     return True

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Callable
 
 import numpy as np
 
 from effc.compiler import ir
-from effc.compiler.passes.rewrite import bypass, constant, input_at, is_standard, replace
+from effc.compiler.passes.rewrite import bypass, constant, graph_of, input_at, is_standard, replace
 
-Known = tuple[int | None, ...]
-"""A vector (or a scalar as one entry) of integers; None where an entry is not known."""
+Entry = int | str | None
+Known = tuple[Entry, ...]
+"""A vector (or a scalar as one entry) of integers: numbers, symbols of dims, None for what is not known."""
 
 _LONGEST = 64
 _DEEPEST = 32
@@ -36,46 +39,51 @@ def fold(node: ir.Node) -> bool:
     if node.op_type not in _RULES or output.is_graph_output() or output.dtype is None:
         return False
     entries = known(output)
-    if entries is None or None in entries:
+    if entries is None or not all(isinstance(e, int) for e in entries):
         return False
     rank = len(ir.shape(output) or ())
     if ir.shape(output) is None or rank > 1:
         return False
     array = np.array(entries, output.dtype.numpy()).reshape(() if rank == 0 else -1)
     name, output.name = output.name, f"{output.name}__replaced"
-    graph = node.graph
-    assert isinstance(graph, ir.Graph)
-    return bypass(node, ir.initializer(graph, name or "shape", array))
+    return bypass(node, ir.initializer(graph_of(node), name or "shape", array))
 
 
-def fold_target(node: ir.Node) -> bool:
-    """Reshape and Expand to a shape of which one entry is unknown take a constant shape.
-
-    Reshape: the unknown entry is -1. Expand: it is 1 where the input already has the output's dim.
-    """
-    if ir.const(input_at(node, 1)) is not None:
+def fold_reshape(node: ir.Node) -> bool:
+    """Reshape to a shape of which one entry is not a number takes a constant shape with -1 there."""
+    target, dims = known(input_at(node, 1)), ir.shape(node.inputs[0])
+    if target is None or ir.const(node.inputs[1]) is not None or 0 in target or ir.attr_int(node, "allowzero", 0):
         return False
+    target = target if dims is None else _without_wildcard(target, dims)
+    entries = [entry if isinstance(entry, int) else -1 for entry in target]
+    if entries.count(-1) > 1:
+        return False
+    if None not in target and -1 not in target:
+        node.outputs[0].shape = ir.Shape([e for e in target if e is not None])
+    return replace(node, "Reshape", [node.inputs[0], constant(node, "shape", np.array(entries, np.int64))])
+
+
+def _without_wildcard(target: Known, dims: tuple[int | str, ...]) -> Known:
+    """Replace -1 by its number, where the symbols of input and target cancel: (N, -1) of (N, 8, 2) is (N, 16)."""
+    rest = Counter(e for e in target if e != -1)
+    symbols = Counter(e for e in rest.elements() if not isinstance(e, int))
+    if target.count(-1) != 1 or None in rest or symbols != Counter(d for d in dims if not isinstance(d, int)):
+        return target
+    size, others = (math.prod(e for e in part if isinstance(e, int)) for part in (dims, rest.elements()))
+    return tuple(size // others if e == -1 else e for e in target) if others and size % others == 0 else target
+
+
+def fold_expand(node: ir.Node) -> bool:
+    """Expand to a partly known shape takes 1 for each dim that the input has already."""
     target = known(input_at(node, 1))
-    if target is None:
-        return False
-    entries = _reshape_target(target) if node.op_type == "Reshape" else _expand_target(node, target)
-    if entries is None or (node.op_type == "Reshape" and ir.attr_int(node, "allowzero", 0)):
-        return False
-    return replace(node, node.op_type, [node.inputs[0], constant(node, "shape", np.array(entries, np.int64))])
-
-
-def _reshape_target(target: Known) -> list[int] | None:
-    entries = [-1 if entry is None else entry for entry in target]
-    return entries if entries.count(-1) <= 1 and (0 not in entries or -1 not in entries) else None
-
-
-def _expand_target(node: ir.Node, target: Known) -> list[int] | None:
     source, result = ir.shape(node.inputs[0]), ir.shape(node.outputs[0])
-    if source is None or result is None or len(result) != len(target):
-        return None
-    aligned = (1,) * (len(result) - len(source)) + source
-    entries = [t if t is not None else (1 if s == r != "?" else None) for t, s, r in zip(target, aligned, result, strict=True)]
-    return None if None in entries else [e for e in entries if e is not None]
+    if target is None or ir.const(node.inputs[1]) is not None or source is None or len(result or ()) != len(target):
+        return False
+    aligned = (1,) * (len(target) - len(source)) + source
+    entries = [t if isinstance(t, int) else 1 for t in target]
+    if any(not isinstance(t, int) and (t is None or t != s) for t, s in zip(target, aligned, strict=True)):
+        return False
+    return replace(node, "Expand", [node.inputs[0], constant(node, "shape", np.array(entries, np.int64))])
 
 
 # how each op treats partly known integers
@@ -87,7 +95,7 @@ def _shape(node: ir.Node, depth: int) -> Known | None:
     if dims is None:
         return None
     start, end = ir.attr_int(node, "start", 0), ir.attr_int(node, "end", len(dims))
-    return tuple(d if isinstance(d, int) else None for d in dims[start:end])
+    return tuple(None if d == "?" else d for d in dims[start:end])
 
 
 def _same(node: ir.Node, depth: int) -> Known | None:
@@ -110,7 +118,11 @@ def _gather(node: ir.Node, depth: int) -> Known | None:
     data, indices = known(node.inputs[0], depth), ir.const(node.inputs[1])
     if data is None or indices is None or indices.ndim > 1 or len(ir.shape(node.inputs[0]) or ()) != 1:
         return None
-    return tuple(data[int(i)] for i in indices.ravel()) if np.all(np.abs(indices + 0.5) < len(data)) else None
+    return (
+        tuple(data[int(i)] for i in indices.ravel())
+        if all(-len(data) <= int(i) < len(data) for i in indices.ravel())
+        else None
+    )
 
 
 def _slice(node: ir.Node, depth: int) -> Known | None:
@@ -129,7 +141,7 @@ def _arithmetic(function: Callable[[int, int], int]) -> Callable[[ir.Node, int],
             return None
         size = max(len(a), len(b))
         pairs = zip(a * (size // len(a)), b * (size // len(b)), strict=True) if a and b else ()
-        return tuple(None if x is None or y is None else function(x, y) for x, y in pairs)
+        return tuple(function(x, y) if isinstance(x, int) and isinstance(y, int) else None for x, y in pairs)
 
     return rule
 

@@ -13,11 +13,13 @@ from effc.compiler.phase import Step
 Perm = tuple[int, ...]
 
 _UNARY = frozenset(
-    "Abs Cast Ceil Celu Clip Cos Elu Erf Exp Floor Gelu HardSigmoid HardSwish Identity LeakyRelu Log Mish Neg Not "
-    "Reciprocal Relu Round Selu Sigmoid Sign Sin Softplus Softsign Sqrt Tanh ThresholdedRelu".split()
+    ("Abs", "Cast", "Ceil", "Celu", "Clip", "Cos", "Elu", "Erf", "Exp", "Floor", "Gelu", "HardSigmoid", "HardSwish")
+    + ("Identity", "LeakyRelu", "Log", "Mish", "Neg", "Not", "Reciprocal", "Relu", "Round", "Selu", "Sigmoid", "Sign")
+    + ("Sin", "Softplus", "Softsign", "Sqrt", "Tanh", "ThresholdedRelu")
 )
 _BROADCAST = frozenset(
-    "Add And Div Equal Greater GreaterOrEqual Less LessOrEqual Max Mean Min Mul Or PRelu Pow Sub Sum Where Xor".split()
+    ("Add", "And", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Mean", "Min", "Mul")
+    + ("Or", "PRelu", "Pow", "Sub", "Sum", "Where", "Xor")
 )
 
 
@@ -79,7 +81,9 @@ def _can_lift(value: ir.Value | None, perm: Perm) -> bool:
     if node.op_type == "Transpose":
         source = perm_of(node)
         return source is not None and _undoes(source, perm)
-    return node.op_type in _UNARY | _BROADCAST and is_private(value) and all(_can_lift(v, perm) for v in _operands(node))
+    return (
+        node.op_type in _UNARY | _BROADCAST and is_private(value) and all(_can_lift(v, perm) for v in _operands(node))
+    )
 
 
 def _lift(value: ir.Value, perm: Perm, root: ir.Node) -> ir.Value:
