@@ -144,7 +144,7 @@ def interleave(lanes: Sequence[_Lane], rounds: int, progress: Progress) -> None:
 def noise(results: Sequence[BenchResult]) -> tuple[str, ...]:
     """A warning for each artifact whose rounds differ by more than NOISY."""
     return tuple(
-        f"the host is noisy: the rounds of {result.artifact} spread by {result.spread:.0%} of their median; compare ratios"
+        f"the host is noisy: the rounds of {result.artifact} spread by {result.spread:.0%}; trust ratios, not times"
         for result in results
         if result.spread > NOISY
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
@@ -89,9 +90,13 @@ def simplify(report: SimplifyReport) -> None:
     """Ops before and after, the steps, and what is known of equality."""
     console = out()
     console.print(_counts(report.before, report.after))
-    proof = "outputs equal in ONNX Runtime" if report.proved else "not proved"
+    proof = _proof(report.proof.worst_sqnr_db) if report.proof else "not proved"
     opset = f"opset {report.opset}" if report.kept else f"opset {report.opset} could not be kept: raised"
     console.print(f"{report.output}: {proof}, {opset}, {len(report.steps)} steps changed the graph")
+
+
+def _proof(worst_sqnr_db: float) -> str:
+    return "outputs equal" if math.isinf(worst_sqnr_db) else f"outputs equal to {worst_sqnr_db:.0f} dB"
 
 
 def _counts(before: Mapping[str, int], after: Mapping[str, int]) -> Table:

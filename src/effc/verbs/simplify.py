@@ -7,18 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import onnx
 
-from effc.compiler import frontend, ir, metrics, oracle, pipeline
-from effc.core import worker
-from effc.core.errors import EffcError
+from effc.compiler import frontend, ir, pipeline
+from effc.compiler.proof import Proof
 from effc.core.files import refuse_existing, staged_file
 from effc.core.manifest import Step
 from effc.core.progress import Progress
 from effc.verbs.check import Shapes, op_counts
-
-_EQUAL_DB = 100.0
+from effc.verbs.opset import at_opset
 
 
 @dataclass(frozen=True)
@@ -39,7 +36,7 @@ class SimplifyReport:
     Attributes:
         before, after: nodes by op.
         opset: the one of the input; `kept` tells whether the output has it too, or the internal one.
-        proved: whether the outputs were compared and found equal.
+        proof: the comparison of outputs with the original's, null where it was not asked for.
     """
 
     output: Path
@@ -48,7 +45,7 @@ class SimplifyReport:
     steps: tuple[Step, ...]
     opset: int
     kept: bool
-    proved: bool
+    proof: Proof | None
 
 
 def simplify(options: SimplifyOptions, progress: Progress | None = None) -> SimplifyReport:
@@ -65,26 +62,7 @@ def simplify(options: SimplifyOptions, progress: Progress | None = None) -> Simp
     steps = tuple(Step(s.phase, s.step, s.nodes_before, s.nodes_after) for s in prepared.steps)
     after = op_counts(lowered or prepared.model)
     kept = lowered is not None
-    return SimplifyReport(options.output, before, after, steps, prepared.source.opset, kept, options.proof)
-
-
-def at_opset(model: ir.Model, opset: int) -> ir.Model | None:
-    """The model at another opset if it can be converted there with equal outputs, else None."""
-    if opset == model.opset_imports.get(""):
-        return model
-    data = ir.to_bytes(model)
-    try:
-        converted: bytes = worker.call("effc.compiler.upgrade:upgrade", data, opset, stage="opset")
-        feeds = [oracle.seeded_feeds(data, 0)]
-        before, after = (oracle.evaluate_apart(each, feeds)[0] for each in (data, converted))
-    except EffcError:
-        return None
-    equal = all(_equal(before[name], after[name]) for name in before)
-    return ir.from_bytes(converted) if equal else None
-
-
-def _equal(a: metrics.Array, b: metrics.Array) -> bool:
-    return a.shape == b.shape and (np.array_equal(a, b) or metrics.sqnr_db(a, b) > _EQUAL_DB)
+    return SimplifyReport(options.output, before, after, steps, prepared.source.opset, kept, prepared.proof)
 
 
 def _ops_of(options: SimplifyOptions) -> dict[str, int]:

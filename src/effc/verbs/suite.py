@@ -27,7 +27,13 @@ from effc.core.files import write_atomic
 from effc.core.options import BuildOptions, CalibrationOptions, DataOptions
 from effc.core.target import Target
 
-MODELS: tuple[str, ...] = ("mnist_minimobile", "fashion_minires", "digit_cnn", "fashion_mobilenet_v2_96", "mobilenet_v2")
+MODELS: tuple[str, ...] = (
+    "mnist_minimobile",
+    "fashion_minires",
+    "digit_cnn",
+    "fashion_mobilenet_v2_96",
+    "mobilenet_v2",
+)
 MODELS += ("efficientnet_lite0", "pplcnet_orientation", "ppocr_cls")
 TARGETS = ("ort-fp32", "ort-int8", "tflite-fp32", "tflite-int8")
 CALIBRATION_SAMPLES = 64
