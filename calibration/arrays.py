@@ -1,4 +1,7 @@
-"""Arrays of .npz and .npy files, read sample by sample: mapped where they lie uncompressed, else decompressed on the go."""
+"""Arrays of .npz and .npy files, read sample by sample.
+
+They are read and not mapped: mapped pages count as the process's memory, which would grow with the samples.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,6 @@ from numpy.typing import NDArray
 from effc.core.errors import BadInput
 
 Array = NDArray[np.generic]
-_LOCAL_HEADER = 30
 
 
 @dataclass(frozen=True)
@@ -55,13 +57,10 @@ def _member(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Mem
     name = entry.filename.removesuffix(".npy")
     with archive.open(entry) as stream:
         shape, fortran, dtype = _header(stream)
-        offset = stream.tell()
     if dtype.hasobject:
         raise ValueError(f"array {name!r} holds Python objects")
     if not shape:
         raise ValueError(f"array {name!r} has no sample axis")
-    if entry.compress_type == zipfile.ZIP_STORED:
-        return Member(name, shape, dtype, lambda: _mapped(path, entry, offset, (shape, fortran, dtype)))
     if fortran:
         return Member(name, shape, dtype, lambda: iter(np.load(path, allow_pickle=False)[name]))
     return Member(name, shape, dtype, lambda: _streamed(path, entry, shape, dtype))
@@ -72,22 +71,6 @@ def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, fortran, dtype = read(stream)
     return tuple(shape), bool(fortran), np.dtype(dtype)
-
-
-def _mapped(
-    path: Path, entry: zipfile.ZipInfo, offset: int, layout: tuple[tuple[int, ...], bool, np.dtype[Any]]
-) -> Iterator[Array]:
-    """Rows of an array that lies in the archive as it is."""
-    shape, fortran, dtype = layout
-    with path.open("rb") as stream:
-        stream.seek(entry.header_offset)
-        local = stream.read(_LOCAL_HEADER)
-    # The local header has lengths of its own: its extra field may differ from the central directory's.
-    start = entry.header_offset + _LOCAL_HEADER + sum(int.from_bytes(local[i : i + 2], "little") for i in (26, 28))
-    if not math.prod(shape):
-        return iter(np.zeros(shape, dtype))
-    order = "F" if fortran else "C"
-    return iter(np.memmap(path, dtype, "r", start + offset, shape, order))  # type: ignore[arg-type]
 
 
 def _streamed(path: Path, entry: zipfile.ZipInfo, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Iterator[Array]:

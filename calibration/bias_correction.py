@@ -44,8 +44,8 @@ def correct(quantized: Quantized, model: ir.Model, dataset: Dataset, samples: in
     for layer, (floats, outputs) in zip(quantized.layers, pairs, strict=True):
         shift = mean_shift(floats, outputs, layer.axis, visible(by_name[layer.node]))
         moved = _shift_bias(quantized.model, layer, shift)
-        for y in outputs:
-            y += _along(moved, layer.axis, y.ndim)
+        for output in outputs:
+            np.add(output, _along(moved, layer.axis, output.ndim), out=output)
     return quantized
 
 
@@ -58,11 +58,16 @@ def visible(node: ir.Node) -> tuple[float, float]:
     if follower.op_type != "Clip":
         return _VISIBLE.get(follower.op_type, (-math.inf, math.inf))
     bounds = [ir.const(v) for v in (*follower.inputs[1:3], None, None)[:2]]
-    lo, hi = (default if b is None else float(np.ravel(b)[0]) for b, default in zip(bounds, (-math.inf, math.inf), strict=True))
+    lo, hi = (
+        default if b is None else float(np.ravel(b)[0])
+        for b, default in zip(bounds, (-math.inf, math.inf), strict=True)
+    )
     return lo, hi
 
 
-def mean_shift(floats: Sequence[Singles], outputs: Sequence[Singles], axis: int, interval: tuple[float, float]) -> Floats:
+def mean_shift(
+    floats: Sequence[Singles], outputs: Sequence[Singles], axis: int, interval: tuple[float, float]
+) -> Floats:
     """By how much each channel of `outputs` lies below `floats`, shape [channels].
 
     Positions that are below or above `interval` in both count as equal. The mean m of n samples is shrunk to
@@ -88,7 +93,7 @@ def _sample_sums(x: Singles, y: Singles, axis: int, interval: tuple[float, float
 def _per_sample(array: Singles, axis: int) -> Floats:
     moved = np.moveaxis(array, axis, 1) if array.ndim > 1 else array.reshape(1, -1)
     flat = moved.reshape(*moved.shape[:2], -1)
-    return flat.sum(axis=2, dtype=np.float32).astype(np.float64)
+    return np.asarray(flat.sum(axis=2, dtype=np.float32), np.float64)
 
 
 def _shift_bias(model: ir.Model, layer: Layer, shift: Floats) -> Floats:

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
+
 from effc.calibration.observers import BINS, Array, Observer
 from effc.calibration.readers import Dataset
 from effc.calibration.statistics import Statistics
@@ -32,10 +34,10 @@ def collect(model: ir.Model, dataset: Dataset, *, tensors: Sequence[str] | None 
     """
     names = float_tensors(model) if tensors is None else tuple(tensors)
     observers = {name: Observer() for name in names}
-    for first, batch in _activations(model, dataset, names):
+    for start, batch in _activations(model, dataset, names):
         for name in names:
             if not observers[name].update(batch[name]):
-                raise _not_finite(model, name, first)
+                raise _not_finite(model, name, start + _first_bad(batch[name], dataset.samples_in(batch)))
     found = {name: o.result() for name, o in sorted(observers.items()) if o.lo <= o.hi}
     return Statistics(found, len(dataset))
 
@@ -112,9 +114,7 @@ def _elements(value: ir.Value) -> int:
     return product
 
 
-def _activations(
-    model: ir.Model, dataset: Dataset, names: Sequence[str]
-) -> Iterator[tuple[int, Mapping[str, Array]]]:
+def _activations(model: ir.Model, dataset: Dataset, names: Sequence[str]) -> Iterator[tuple[int, Mapping[str, Array]]]:
     """(index of the first sample, tensors by name) of each batch; one batch ahead is running meanwhile."""
     inputs = {v.name for v in model.graph.inputs}
     session = Session(model, outputs=[n for n in names if n not in inputs] or None)
@@ -134,11 +134,18 @@ def _activations(
         yield pending[0], pending[1].result()
 
 
-def _not_finite(model: ir.Model, name: str, first: int) -> BadInput:
+def _first_bad(batch: Array, samples: int) -> int:
+    """Index within the batch of the first sample that is not finite."""
+    if not batch.ndim or batch.shape[0] != samples:
+        return 0
+    return int(np.argmin(np.isfinite(batch.reshape(samples, -1)).all(axis=1)))
+
+
+def _not_finite(model: ir.Model, name: str, sample: int) -> BadInput:
     makers = [n for n in model.graph if any(v.name == name for v in n.outputs)]
     by = f", made by {makers[0].op_type} {makers[0].name!r}," if makers else ""
     return BadInput(
-        f"tensor {name!r}{by} is NaN or infinite in a batch that starts at sample {first}",
+        f"tensor {name!r}{by} is NaN or infinite for sample {sample}",
         where=model.graph.name or "model",
         hint="look at that sample, and at the node's inputs; keep the node out of quantization if this is meant",
     )

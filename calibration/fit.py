@@ -86,9 +86,7 @@ def fit(source: str, inputs: Sequence[Input], sample: Mapping[str, Array]) -> Fi
 
 def check_shape(found: Sequence[int], wanted: Sequence[int | str], where: str) -> None:
     """Raise BadInput unless the shapes agree; a symbol agrees with any size."""
-    agree = len(found) == len(wanted) and all(
-        isinstance(w, str) or f == w for f, w in zip(found, wanted, strict=True)
-    )
+    agree = len(found) == len(wanted) and all(isinstance(w, str) or f == w for f, w in zip(found, wanted, strict=True))
     if not agree:
         raise BadInput(f"its shape is {list(found)}, the model takes {list(wanted)}", where=where)
 

@@ -13,6 +13,7 @@ from effc.compiler import ir
 from effc.compiler.oracle import Session
 
 Array = NDArray[np.generic]
+Singles = NDArray[np.float32]
 Feeds = dict[str, Array]
 
 
@@ -26,7 +27,7 @@ class _Piece:
     model: onnx.ModelProto
 
 
-def walk(model: ir.Model, nodes: Sequence[str], feeds: Sequence[Feeds]) -> Iterator[list[Array]]:
+def walk(model: ir.Model, nodes: Sequence[str], feeds: Sequence[Feeds]) -> Iterator[list[Singles]]:
     """Run the model up to each of `nodes` in turn and yield that node's first output on every feed.
 
     What the caller writes into these arrays is what the rest of the model sees. All pieces together cost one
@@ -40,10 +41,10 @@ def walk(model: ir.Model, nodes: Sequence[str], feeds: Sequence[Feeds]) -> Itera
         session = Session(piece.model)
         for state in states:
             made = session.run({name: state[name] for name in piece.inputs})
-            state.update(made | {piece.output: np.array(made[piece.output])})
+            state.update(made | {piece.output: np.array(made[piece.output], np.float32)})
             for name in set(state) - piece.kept:
                 del state[name]
-        yield [state[piece.output] for state in states]
+        yield [state[piece.output] for state in states]  # type: ignore[misc]
 
 
 def _cut(model: ir.Model, names: set[str]) -> Iterator[_Piece]:

@@ -57,8 +57,8 @@ def make_plan(model: ir.Model, ranges: Mapping[str, Range], scheme: Scheme, keep
 
 def activations(node: ir.Node, rule: OpRule) -> tuple[int, ...]:
     """Positions of data inputs: the rule's, a weight that is no constant included, the constant weight and bias not."""
-    positions = range(len(node.inputs)) if rule.inputs is None else rule.inputs
-    positions = [i for i in positions if i < min(len(node.inputs), _DATA_INPUTS.get(node.op_type, 1 << 30))]
+    end = min(len(node.inputs), _DATA_INPUTS.get(node.op_type, len(node.inputs)))
+    positions = [i for i in (range(end) if rule.inputs is None else rule.inputs) if i < end]
     own = {rule.bias, rule.weight if has_weight(node, rule) else None}
     return tuple(i for i in positions if i not in own and _is_float(node.inputs[i]))
 

@@ -53,9 +53,7 @@ class Quantized:
     layers: tuple[Layer, ...]
 
 
-def quantize(
-    model: ir.Model, ranges: Mapping[str, Range], scheme: Scheme, keep_float: Sequence[str] = ()
-) -> Quantized:
+def quantize(model: ir.Model, ranges: Mapping[str, Range], scheme: Scheme, keep_float: Sequence[str] = ()) -> Quantized:
     """A new model with Q/DQ around every tensor that the scheme quantizes; `model` stays as it is.
 
     Args:
@@ -133,9 +131,7 @@ def _requantize(
             node.replace_input_with(position, pair[1].outputs[0])
 
 
-def _quantize_layer(
-    writer: Writer, plan: Plan, node: ir.Node, params: Mapping[ir.Value, QParams]
-) -> Layer | None:
+def _quantize_layer(writer: Writer, plan: Plan, node: ir.Node, params: Mapping[ir.Value, QParams]) -> Layer | None:
     """Quantize the node's constant weight and bias; the layer where it has a bias."""
     rule = plan.rule(node)
     if rule.weight is None or not has_weight(node, rule):

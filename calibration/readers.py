@@ -165,12 +165,12 @@ def _folder(path: Path, options: DataOptions, inputs: Sequence[Input]) -> _Sourc
         del single
         own = [_file_label(p) for p in files]
         labels = np.asarray(own) if all(label is not None for label in own) else labels
-        return _Source(_hash_files(path, files, ""), len(files), labels, lambda: (_file_sample(p, inputs) for p in files))
+        return _Source(
+            _hash_files(path, files, ""), len(files), labels, lambda: (_file_sample(p, inputs) for p in files)
+        )
     spec = _preprocess(path, options)
     name = inputs[0].name
-    return _Source(
-        _hash_files(path, files, repr(spec)), len(files), labels, lambda: ({name: spec(p)} for p in files)
-    )
+    return _Source(_hash_files(path, files, repr(spec)), len(files), labels, lambda: ({name: spec(p)} for p in files))
 
 
 def _preprocess(folder: Path, options: DataOptions) -> Preprocess:

@@ -18,13 +18,14 @@ _SHRINK = np.linspace(1.0, 0.8, 21)
 def channels_first(weight: NDArray[np.generic], axis: int | None) -> Floats:
     """The weight as [channels, rest]; one row where it is quantized per tensor."""
     wide = np.asarray(weight, np.float64)
-    return wide.reshape(1, -1) if axis is None else np.moveaxis(wide, axis, 0).reshape(wide.shape[axis], -1)
+    rows = wide.reshape(1, -1) if axis is None else np.moveaxis(wide, axis, 0).reshape(wide.shape[axis], -1)
+    return np.asarray(rows)
 
 
 def max_scales(rows: Floats) -> Floats:
     """max |w| / 127 of each row as float32 holds it; 1 for a row of zeros."""
     peak = np.abs(rows).max(axis=1) if rows.shape[1] else np.zeros(len(rows))
-    return np.where(peak > 0, np.maximum(peak / _LIMIT, _TINY), 1.0).astype(np.float32).astype(np.float64)
+    return _float32(np.where(peak > 0, np.maximum(peak / _LIMIT, _TINY), 1.0))
 
 
 def mse_scales(rows: Floats) -> Floats:
@@ -35,13 +36,13 @@ def mse_scales(rows: Floats) -> Floats:
         scale = full * factor
         error = np.square(rows - quantize_rows(rows, scale) * scale[:, None]).sum(axis=1)
         best, lowest = np.where(error < lowest, scale, best), np.minimum(error, lowest)
-    return best.astype(np.float32).astype(np.float64)
+    return _float32(best)
 
 
 def fit_bias(scales: Floats, bias: Floats, input_scale: float) -> Floats:
     """Scales raised where the bias would leave half of int32's range: |b| <= 2^30 * s_in * s_w."""
     needed = np.abs(np.broadcast_to(bias, scales.shape) if len(scales) > 1 else np.max(np.abs(bias), initial=0.0))
-    return np.maximum(scales, needed / (_BIAS_LIMIT * input_scale)).astype(np.float32).astype(np.float64)
+    return _float32(np.maximum(scales, needed / (_BIAS_LIMIT * input_scale)))
 
 
 def quantize_rows(rows: Floats, scales: Floats) -> Floats:
@@ -55,6 +56,11 @@ def restore(rows: Floats, shape: tuple[int, ...], axis: int | None) -> NDArray[n
         return rows.reshape(shape).astype(np.int8)
     moved = (shape[axis], *(d for i, d in enumerate(shape) if i != axis))
     return np.ascontiguousarray(np.moveaxis(rows.reshape(moved), 0, axis)).astype(np.int8)
+
+
+def _float32(scales: Floats) -> Floats:
+    """The scales as float32 holds them."""
+    return np.asarray(scales.astype(np.float32), np.float64)
 
 
 def quantize_bias(bias: Floats, scale: Floats) -> NDArray[np.int32]:

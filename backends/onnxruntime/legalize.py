@@ -9,7 +9,7 @@ from effc.compiler.phase import Phase, Step
 
 
 def pool_means(model: ir.Model) -> bool:
-    """`ReduceMean(x, axes=[2, 3])` is `GlobalAveragePool(x)`, reshaped where the axes are dropped: the pool has a kernel."""
+    """`ReduceMean(x, axes=[2, 3])` is `GlobalAveragePool(x)`, squeezed where axes are dropped."""
     means = [node for node in model.graph if _is_spatial_mean(node)]
     for mean in means:
         _pool(model.graph, mean)
@@ -30,7 +30,7 @@ def _pool(graph: ir.Graph, mean: ir.Node) -> None:
         return
     name = f"{mean.outputs[0].name}_pooled"
     value = pooled.outputs[0]
-    value.name, value.dtype = ir.fresh_name(graph, name), mean.outputs[0].dtype
+    value.name, value.type = ir.fresh_name(graph, name), mean.outputs[0].type
     dims = ir.shape(mean.inputs[0]) or ()
     value.shape = ir.Shape([*dims[:2], 1, 1])
     value.metadata_props["effc.range"] = f"same:{mean.outputs[0].name}"

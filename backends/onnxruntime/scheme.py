@@ -41,7 +41,9 @@ _RULES = {
     "Conv": OpRule(inputs=(0,), weight=1, weight_axis=lambda _: 0, bias=2),
     "Gemm": OpRule(inputs=(0,), weight=1, weight_axis=_gemm_axis, bias=2),
     "MatMul": OpRule(inputs=(0,), weight=1, weight_axis=lambda _: 1),
-    **{op: OpRule() for op in ("Add", "Mul", "Relu", "Clip", "LeakyRelu", "AveragePool", "GlobalAveragePool", "Concat")},
+    **{
+        op: OpRule() for op in ("Add", "Mul", "Relu", "Clip", "LeakyRelu", "AveragePool", "GlobalAveragePool", "Concat")
+    },
     **{op: OpRule(inputs=(0,)) for op in SAME_SCALE - {"Concat"}},
 }
 

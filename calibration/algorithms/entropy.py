@@ -14,21 +14,21 @@ from effc.compiler.ranges import Range
 
 _LEVELS = 256
 _CANDIDATES = 48
-_NARROWEST = 0.2
+_NARROWEST = 0.1
 
 
 def entropy(observed: TensorStatistics) -> Range:
-    """The best of ranges that shrink both sides by the same factor."""
+    """The best of the ranges [min, max] cut to [-t, t], for t from max |x| down to a tenth of it."""
     counts = observed.histogram.counts.astype(np.float64)
     zero = -observed.histogram.first
     counts[zero] = 0.0
     if np.count_nonzero(counts) < _LEVELS // 2:
         return observed.range
-    factors = np.linspace(1.0, _NARROWEST, _CANDIDATES)
-    windows = [(round(zero * (1 - f)), round(zero + (len(counts) - zero) * f)) for f in factors]
-    divergence = [_divergence(counts, a, b) for a, b in windows]
-    best = float(factors[int(np.argmin(divergence))])
-    return Range(observed.lo * best, observed.hi * best).clipped(observed.lo, observed.hi)
+    longest = max(zero, len(counts) - zero)
+    limits = np.linspace(longest, longest * _NARROWEST, _CANDIDATES).astype(int)
+    divergence = [_divergence(counts, max(zero - t, 0), min(zero + t, len(counts))) for t in limits]
+    best = float(limits[int(np.argmin(divergence))] * observed.histogram.width)
+    return Range(-best, best).clipped(min(observed.lo, 0.0), max(observed.hi, 0.0)) if best else observed.range
 
 
 def _divergence(counts: Floats, first: int, end: int) -> float:

@@ -23,8 +23,9 @@ def mse(observed: TensorStatistics) -> Range:
     lows = np.linspace(0.0, min(observed.lo, 0.0), _CANDIDATES + 1)
     if not (highs.any() or lows.any()):
         return observed.range
-    mirrored = _clipping(histogram.counts[::-1], -histogram.centres[::-1], -lows)
-    error = mirrored[:, None] + _clipping(histogram.counts, histogram.centres, highs)[None, :]
+    counts = histogram.counts.astype(np.float64)
+    mirrored = _clipping(counts[::-1], -histogram.centres[::-1], -lows)
+    error = mirrored[:, None] + _clipping(counts, histogram.centres, highs)[None, :]
     error += _rounded(histogram) * ((highs[None, :] - lows[:, None]) / _STEPS) ** 2 / 12
     low, high = np.unravel_index(int(np.argmin(error[::-1, ::-1])), error.shape)
     found = float(lows[::-1][low]), float(highs[::-1][high])
@@ -35,7 +36,7 @@ def _clipping(counts: Floats, centres: Floats, bounds: Floats) -> Floats:
     """For each bound t: sum of count * (x - t)^2 over x > t = S2 - 2 t S1 + t^2 S0 of the bins above t."""
     moments = [np.append(np.cumsum((counts * centres**k)[::-1])[::-1], 0.0) for k in range(3)]
     s0, s1, s2 = (m[np.searchsorted(centres, bounds, side="right")] for m in moments)
-    return np.maximum(s2 - 2 * bounds * s1 + bounds**2 * s0, 0.0)
+    return np.asarray(np.maximum(s2 - 2 * bounds * s1 + bounds**2 * s0, 0.0))
 
 
 def _rounded(histogram: Histogram) -> float:
