@@ -30,6 +30,7 @@ LARGE_BYTES = (1 << 31) - (1 << 24)
 """From here on a serialized model does not fit into one protobuf message."""
 MAX_FEED_ELEMENTS = 1 << 26
 _SYMBOL_SIZE = 2
+_NO_KERNEL = ("NOT_IMPLEMENTED", "not supported", "not implemented")
 _ORT_TYPES = {
     "float16": np.float16,
     "float": np.float32,
@@ -65,21 +66,22 @@ class Session:
         threads: int = 1,
     ) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="effc-oracle-")
-        source = _source(model, outputs, Path(self._folder.name))
-        self._names = None if outputs is None else list(outputs)
+        source = self._source = _source(model, outputs, Path(self._folder.name))
         self._ort = _ort_session(source, optimize, threads)
         self._engine = self._ort or _reference(source)
         self.inputs = _ort_inputs(self._ort) if self._ort else _proto_inputs(_proto(source))
-        if self._names is None:
-            self._names = [o.name for o in self._ort.get_outputs()] if self._ort else list(self._engine.output_names)
+        self._names = list(outputs) if outputs is not None else _output_names(self._ort, self._engine)
 
     def run(self, feeds: Feeds) -> dict[str, Array]:
         """Outputs by name. Raises EffcError with the runtime's message when it cannot run these feeds."""
         try:
             results = self._engine.run(self._names if self._ort else None, dict(feeds))
         except Exception as error:
+            if self._ort and any(text in str(error) for text in _NO_KERNEL):
+                self._ort, self._engine = None, _reference(self._source)
+                return self.run(feeds)
             raise EffcError(_first_line(error), where=STAGE if self._ort else "onnx.reference") from error
-        return dict(zip(self._names or (), results, strict=False))
+        return dict(zip(self._names, results, strict=False))
 
 
 def evaluate(model: AnyModel, feeds: Sequence[Feeds], outputs: Sequence[str] | None = None) -> list[dict[str, Array]]:
@@ -196,6 +198,10 @@ def _reference(source: bytes | Path) -> Any:
         return ReferenceEvaluator(_proto(source))
     except Exception as error:
         raise EffcError(_first_line(error), where="onnx.reference") from error
+
+
+def _output_names(session: Any, engine: Any) -> list[str]:
+    return [o.name for o in session.get_outputs()] if session else list(engine.output_names)
 
 
 def _ort_inputs(session: Any) -> tuple[Input, ...]:

@@ -10,6 +10,7 @@ from effc.core.errors import BackendFailed, EffcError
 
 DEADLINE_S = 60.0
 MAX_WEIGHT_BYTES = 256 << 20
+MAX_GROWTH_BYTES = 1 << 20
 _SERVED = frozenset({"Shape", "Size", "If", "Loop", "NonZero", "Range", "ConstantOfShape", "SequenceConstruct"})
 
 
@@ -32,6 +33,8 @@ def simplify(model: ir.Model) -> bool:
         return False
     candidate = _candidate(model)
     if candidate is None or len(candidate.graph) >= len(model.graph) or _interface(candidate) != _interface(model):
+        return False
+    if ir.weight_bytes(candidate) > ir.weight_bytes(model) + MAX_GROWTH_BYTES:
         return False
     _rename_changed(model.graph, candidate.graph)
     model.graph = candidate.graph

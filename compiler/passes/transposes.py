@@ -13,13 +13,13 @@ from effc.compiler.phase import Step
 Perm = tuple[int, ...]
 
 _UNARY = frozenset(
-    ("Abs", "Cast", "Ceil", "Celu", "Clip", "Cos", "Elu", "Erf", "Exp", "Floor", "Gelu", "HardSigmoid", "HardSwish")
-    + ("Identity", "LeakyRelu", "Log", "Mish", "Neg", "Not", "Reciprocal", "Relu", "Round", "Selu", "Sigmoid", "Sign")
-    + ("Sin", "Softplus", "Softsign", "Sqrt", "Tanh", "ThresholdedRelu")
+    {"Abs", "Cast", "Ceil", "Celu", "Clip", "Cos", "Elu", "Erf", "Exp", "Floor", "Gelu", "HardSigmoid", "HardSwish"}
+    | {"Identity", "LeakyRelu", "Log", "Mish", "Neg", "Not", "Reciprocal", "Relu", "Round", "Selu", "Sigmoid", "Sign"}
+    | {"Sin", "Softplus", "Softsign", "Sqrt", "Tanh", "ThresholdedRelu"}
 )
 _BROADCAST = frozenset(
-    ("Add", "And", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Mean", "Min", "Mul")
-    + ("Or", "PRelu", "Pow", "Sub", "Sum", "Where", "Xor")
+    {"Add", "And", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Mean", "Min", "Mul"}
+    | {"Or", "PRelu", "Pow", "Sub", "Sum", "Where", "Xor"}
 )
 
 
