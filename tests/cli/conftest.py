@@ -1,0 +1,57 @@
+"""Artifacts built once for all CLI tests, by the command line itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+import onnx.parser
+import pytest
+import support
+from cli_support import Built, Command, Fill, Ran
+
+from effc.cli.main import main
+
+ODD_OP = """
+<ir_version: 8, opset_import: ["" : 17, "my.domain" : 1]>
+odd (float[N,4] x) => (float[N,4] y) {
+  t = Relu(x)
+  y = my.domain.Odd(t)
+}
+"""
+
+
+@pytest.fixture
+def effc(capfd: pytest.CaptureFixture[str]) -> Command:
+    """Calls `main` with words (paths and numbers too) and keeps code, stdout and stderr."""
+
+    def run(*words: object) -> Ran:
+        capfd.readouterr()
+        code = main([str(word) for word in words])
+        captured = capfd.readouterr()
+        return Ran(code, captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def built(mnist: support.Classifier, tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """mnist_minimobile as ort-fp32 and ort-int8."""
+    empty = Built(tmp_path_factory.mktemp("built") / "out", -1, mnist)
+    words = [str(word) for word in empty.words("--target", "ort-fp32,ort-int8")]
+    return Built(empty.folder, main(words), mnist)
+
+
+@pytest.fixture
+def odd(tmp_path: Path) -> Path:
+    """A model with an op that nobody knows."""
+    path = tmp_path / "odd.onnx"
+    onnx.save(onnx.parser.parse_model(ODD_OP), path)
+    return path
+
+
+@pytest.fixture
+def fill(built: Built, odd: Path, tmp_path: Path) -> Fill:
+    """Words with {model}, {calib}, {eval}, {out}, {odd}, {tmp} put in."""
+    places = {"model": built.model.model, "calib": built.model.calib, "eval": built.model.evaluation}
+    return lambda words: words.format(**places, out=built.folder, odd=odd, tmp=tmp_path).split()
