@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from effc.calibration.scheme import OpRule, QParams, Scheme
-from effc.calibration.settled import settled
+from effc.calibration.settled import is_dequantized, settled
 from effc.compiler import ir
 from effc.compiler.ranges import Range
 
@@ -123,11 +123,15 @@ def _has_ranges(plan: Plan, node: ir.Node, ranges: Mapping[str, Range]) -> bool:
 
 def _near_compute(nodes: Sequence[ir.Node], scheme: Scheme) -> list[ir.Node]:
     """Without the same-scale nodes that no computing quantized node is connected to: they only move floats."""
-    reached = {n for n in nodes if n.op_type not in scheme.same_scale}
+    reached = {n for n in nodes if n.op_type not in scheme.same_scale or _takes_integers(n)}
     movers = [n for n in nodes if n not in reached]
     while near := [n for n in movers if n not in reached and _neighbours(n) & reached]:
         reached.update(near)
     return [n for n in nodes if n in reached]
+
+
+def _takes_integers(node: ir.Node) -> bool:
+    return any(value is not None and is_dequantized(value) for value in node.inputs)
 
 
 def _neighbours(node: ir.Node) -> set[ir.Node]:

@@ -54,5 +54,3 @@ def images(count: int, seed: int = 1) -> np.ndarray:
 def not_a_number() -> ir.Model:
     """Log of an input that may be negative."""
     return build("net (float[N,4] x) => (float[N,4] y) { s = Log(x)\n y = Relu(s) }")
-
-
