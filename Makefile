@@ -24,7 +24,7 @@ demo: $(STAMP) ## fetch a real model, build it in INT8, verify it and time it
 	@$(BIN)/effc bench $(DEMO)/$(MODEL).onnx $(DEMO)/tflite-int8 $(DEMO)/ort-int8
 
 test: $(STAMP) ## run the tests
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/pytest $(ARGS)
 
 check: $(STAMP) ## lint, format, types, layers
 	@$(BIN)/ruff check --quiet .
