@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
-from effc.compiler import ir
 from onnx import numpy_helper
+
+from effc.compiler import ir
 
 
 def build(text: str, **weights: np.ndarray) -> ir.Model:

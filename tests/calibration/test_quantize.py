@@ -164,7 +164,12 @@ def test_same_scale_ops_share_parameters(tmp_path: Path) -> None:
 def test_fixed_output_meets_a_same_scale_op(gain: float, extra: int, tmp_path: Path) -> None:
     """Concat(Sigmoid(x), Relu(x)): the group keeps its own range, or takes the sigmoid's where that covers it."""
     model = build(
-        "net (float[N,4] x) => (float[N,8] y) { s = Sigmoid(x)\n r = Mul(x, g)\n t = Relu(r)\n y = Concat<axis=1>(s, t) }",
+        """net (float[N,4] x) => (float[N,8] y) {
+            s = Sigmoid(x)
+            r = Mul(x, g)
+            t = Relu(r)
+            y = Concat<axis=1>(s, t)
+        }""",
         g=np.array([gain], np.float32),
     )
     found = calibrated(model, tmp_path, x=np.random.default_rng(0).normal(size=(32, 4)).astype(np.float32))
