@@ -21,11 +21,11 @@ class Before:
         self._stem = node.outputs[0].name or node.op_type
 
     def op(self, op_type: str, *inputs: ir.Value | None, **attributes: object) -> ir.Value:
-        """A new node's output, of the node's own element type; its shape comes with the next inference."""
+        """A new node's output, of its first input's element type; its shape comes with the next inference."""
         made = ir.node(op_type, list(inputs), attributes)
         name = ir.fresh_name(self.graph, f"{self._stem}/{op_type}")
         made.name = made.outputs[0].name = name
-        made.outputs[0].type = self.node.outputs[0].type
+        made.outputs[0].type = inputs[0].type if inputs and inputs[0] is not None else None
         self.graph.insert_before(self.node, made)
         return made.outputs[0]
 

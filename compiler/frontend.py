@@ -9,7 +9,7 @@ from pathlib import Path
 
 import onnx
 
-from effc.compiler import ir, reader
+from effc.compiler import contradictions, ir, reader
 from effc.compiler.settle import settle
 from effc.compiler.upgrade import default_opset
 from effc.core import worker
@@ -58,6 +58,7 @@ def load(path: Path, shapes: Mapping[str, Dims] | None = None) -> Loaded:
     model = _attach(_upgrade(proto, path), proto)
     _restore_outputs(model.graph, [] if overridden else declared, path)
     settle(model, where=str(path))
+    contradictions.refuse(model, str(path))
     return Loaded(model, source, proto)
 
 

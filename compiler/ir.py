@@ -116,7 +116,7 @@ def initializer(graph: Graph, name: str, array: Array) -> Value:
         name=name,
         type=onnx_ir.TensorType(DataType.from_numpy(array.dtype)),
         shape=Shape(array.shape),
-        const_value=onnx_ir.tensor(np.ascontiguousarray(array), name=name),
+        const_value=onnx_ir.tensor(np.asarray(array, order="C"), name=name),
     )
     graph.register_initializer(value)
     return value

@@ -30,7 +30,7 @@ LARGE_BYTES = (1 << 31) - (1 << 24)
 """From here on a serialized model does not fit into one protobuf message."""
 MAX_FEED_ELEMENTS = 1 << 26
 _SYMBOL_SIZE = 2
-_NO_KERNEL = ("NOT_IMPLEMENTED", "not supported", "not implemented")
+_NO_KERNEL = ("NOT_IMPLEMENTED", "not supported", "not implemented", "to MLDataType")
 _ORT_TYPES = {
     "float16": np.float16,
     "float": np.float32,

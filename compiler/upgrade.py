@@ -123,8 +123,20 @@ def _by_label(model: onnx.ModelProto, target: int) -> onnx.ModelProto:
 
 def _by_decomposition(model: onnx.ModelProto, target: int) -> onnx.ModelProto:
     """Write ops that `target` does not have as the functions that the ONNX standard defines them by."""
-    newer = [("", n.op_type) for n in model.graph.node if not n.domain and not _exists(n.op_type, target)]
-    return _by_label(onnx.inliner.inline_selected_functions(model, newer, False, True), target)
+    complete = _by_label(model, opset := default_opset(model))
+    newer = [n for n in complete.graph.node if not n.domain and not _exists(n.op_type, target)]
+    for node in newer:
+        _fill_defaults(node, opset)
+    names = [("", node.op_type) for node in newer]
+    return _by_label(onnx.inliner.inline_selected_functions(complete, names, False, True), target)
+
+
+def _fill_defaults(node: onnx.NodeProto, opset: int) -> None:
+    """The inliner leaves references to attributes empty that the node leaves at their default."""
+    given = {a.name for a in node.attribute}
+    for name, attribute in onnx.defs.get_schema(node.op_type, opset, "").attributes.items():
+        if name not in given and attribute.default_value.type:
+            node.attribute.append(attribute.default_value)
 
 
 def _exists(op: str, opset: int) -> bool:
@@ -145,10 +157,12 @@ def _complete(model: onnx.ModelProto) -> onnx.ModelProto:
 
     try:
         completed: onnx.ModelProto = onnx_ir.to_proto(infer_symbolic_shapes(onnx_ir.from_proto(model)))
+        merged = _by_label(model, default_opset(model))
+        _merge(merged, completed)
+        infer(merged)
     except Exception:
-        return model
-    _merge(model, completed)
-    return model
+        return model  # its results are a gain where they hold, never a condition
+    return merged
 
 
 def _merge(model: onnx.ModelProto, completed: onnx.ModelProto) -> None:
@@ -182,10 +196,6 @@ def _has_new_number(old: onnx.ValueInfoProto | None, new: onnx.ValueInfoProto | 
     if new is None:
         return False
     dims = new.type.tensor_type.shape.dim
-    known = (
-        old.type.tensor_type.shape.dim
-        if old is not None and len(old.type.tensor_type.shape.dim)
-        else [None] * len(dims)
-    )
-    pairs = zip(known, dims, strict=True)
-    return any(b.HasField("dim_value") and not a.HasField("dim_value") for a, b in pairs)
+    before = [] if old is None else list(old.type.tensor_type.shape.dim)
+    known = before if len(before) == len(dims) else [onnx.TensorShapeProto.Dimension()] * len(dims)
+    return any(b.HasField("dim_value") and not a.HasField("dim_value") for a, b in zip(known, dims, strict=True))

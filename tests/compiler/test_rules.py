@@ -170,7 +170,10 @@ def test_interface_stays() -> None:
 
 def test_names_keep_their_values() -> None:
     """A tensor that is in both graphs under one name holds the same values."""
-    text = IMAGE + " { c = Conv(x, w) n = BatchNormalization(c, g, b, m, v) r = Relu(n) t = Transpose<perm=[0,2,3,1]>(r) u = Exp(t) y = Transpose<perm=[0,3,1,2]>(u) }"
+    text = (
+        IMAGE
+        + " { c = Conv(x, w) n = BatchNormalization(c, g, b, m, v) r = Relu(n) t = Transpose<perm=[0,2,3,1]>(r) u = Exp(t) y = Transpose<perm=[0,3,1,2]>(u) }"
+    )
     proto = build(text, {"w": (4, 3, 3, 3), **BN})
     model = simplified(proto)
     before = {name for node in proto.graph.node for name in node.output}
@@ -190,7 +193,9 @@ QAT = """g (float[N,3,8,8] x) => (float[N,C,H,W] y)
 def test_quantization_in_the_input_is_kept() -> None:
     proto = build(QAT, {})
     model = simplified(proto)
-    assert sorted(ops(model)) == sorted(["QuantizeLinear", "DequantizeLinear"] * 2 + ["DequantizeLinear", "Conv", "Relu"])
+    assert sorted(ops(model)) == sorted(
+        ["QuantizeLinear", "DequantizeLinear"] * 2 + ["DequantizeLinear", "Conv", "Relu"]
+    )
     assert_equal(proto, model, least=200.0)
 
 
