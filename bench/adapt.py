@@ -34,9 +34,15 @@ class Adapter:
         return next((dim for dim in dims if isinstance(dim, int)), None)
 
     def feed(self, feeds: Feeds) -> dict[str, Array]:
-        """Feeds by ONNX name to feeds by the artifact's name, dtype and layout. Raises BadInput when one is absent."""
+        """Feeds by ONNX name to feeds by the artifact's name, dtype and layout.
+
+        Raises BadInput when one is absent or of another shape than the artifact takes.
+        """
         given = match(tuple(feeds), [info.name for info in self.inputs])
-        return {info.name: into(feeds[given[info.name]], info) for info in self.inputs}
+        made = {info.name: into(feeds[given[info.name]], info) for info in self.inputs}
+        for info in self.inputs:
+            _check_shape(made[info.name], info)
+        return made
 
     def calls(self, feeds: Feeds) -> Iterator[tuple[Feeds, int | None]]:
         """Cut feeds along the first axis into what one call takes; beside it how many samples to keep (None: all).
@@ -82,7 +88,7 @@ def match(given: Sequence[str], wanted: Sequence[str]) -> dict[str, str]:
 
 def into(values: Array, info: TensorInfo) -> Array:
     """A real-valued NCHW array as the artifact takes it: q = clip(round(x / scale) + zero_point) where quantized."""
-    laid = np.moveaxis(values, 1, -1) if channels_last(info) else values
+    laid = np.moveaxis(values, 1, -1) if channels_last(info) and values.ndim > 1 else values
     dtype = np.dtype(info.dtype)
     if info.scale is None or values.dtype == dtype:
         return np.ascontiguousarray(laid.astype(dtype, copy=False))
@@ -110,6 +116,15 @@ def samples(feeds: Feeds) -> int:
     if len(set(lengths.values())) != 1:
         raise BadInput(f"the first axis should count the same samples everywhere: {lengths}")
     return next(iter(lengths.values()))
+
+
+def _check_shape(array: Array, info: TensorInfo) -> None:
+    fits = all(isinstance(want, str) or want == have for want, have in zip(info.shape, array.shape, strict=False))
+    if len(array.shape) != len(info.shape) or not fits:
+        layout = f" ({info.layout})" if info.layout else ""
+        raise BadInput(
+            f"input {info.name!r} has shape {list(array.shape)}, the artifact takes {list(info.shape)}{layout}"
+        )
 
 
 def _alike(array: Array, info: TensorInfo) -> bool:

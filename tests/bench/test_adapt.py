@@ -119,6 +119,14 @@ def test_samples_must_agree(lengths: tuple[int, ...]) -> None:
         samples({str(n): np.zeros((n, 1)) for n in lengths})
 
 
+@pytest.mark.parametrize("shape", [(), (2,), (2, 3, 5, 4), (2, 4, 5, 3), (2, 3, 4, 5, 1)])
+def test_a_feed_of_another_shape_is_refused(shape: tuple[int, ...]) -> None:
+    made = Adapter((TensorInfo("x", "float32", ("N", 4, 5, 3), "NHWC"),), ())
+    assert made.feed({"x": IMAGE})["x"].shape == (2, 4, 5, 3)
+    with pytest.raises(BadInput, match=r"the artifact takes \['N', 4, 5, 3\] \(NHWC\)"):
+        made.feed({"x": np.zeros(shape, np.float32)})
+
+
 def test_outputs_take_onnx_names() -> None:
     infos = (TensorInfo("Identity", "int8", (1, 2, 2, 3), "NHWC", 0.5, 1),)
     raw = RANDOM.integers(-128, 127, (1, 2, 2, 3)).astype(np.int8)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import onnx
 import onnx.parser
 import pytest
@@ -21,6 +23,15 @@ odd (float[N,4] x) => (float[N,4] y) {
 """
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A cache folder of the tests' own."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("cache")
+        patch.setenv("EFFC_CACHE", str(folder))
+        yield folder
+
+
 @pytest.fixture
 def effc(capfd: pytest.CaptureFixture[str]) -> Command:
     """Calls `main` with words (paths and numbers too) and keeps code, stdout and stderr."""
@@ -35,8 +46,9 @@ def effc(capfd: pytest.CaptureFixture[str]) -> Command:
 
 
 @pytest.fixture(scope="session")
-def built(mnist: support.Classifier, tmp_path_factory: pytest.TempPathFactory) -> Built:
+def built(cache: Path, mnist: support.Classifier, tmp_path_factory: pytest.TempPathFactory) -> Built:
     """mnist_minimobile as ort-fp32 and ort-int8."""
+    del cache
     empty = Built(tmp_path_factory.mktemp("built") / "out", -1, mnist)
     words = [str(word) for word in empty.words("--target", "ort-fp32,ort-int8")]
     return Built(empty.folder, main(words), mnist)
@@ -52,6 +64,7 @@ def odd(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def fill(built: Built, odd: Path, tmp_path: Path) -> Fill:
-    """Words with {model}, {calib}, {eval}, {out}, {odd}, {tmp} put in."""
+    """Words with {model}, {calib}, {eval}, {out}, {odd}, {tmp} put in; {tmp}/wrong.npz is a feed that fits nothing."""
+    np.savez(tmp_path / "wrong.npz", input=np.zeros((2, 3), np.float32))
     places = {"model": built.model.model, "calib": built.model.calib, "eval": built.model.evaluation}
     return lambda words: words.format(**places, out=built.folder, odd=odd, tmp=tmp_path).split()

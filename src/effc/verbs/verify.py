@@ -86,7 +86,7 @@ def _with_data(artifact: Artifact, options: VerifyOptions, progress: Progress) -
             progress.advance((number + 1) * BATCH, len(dataset))
 
     labels = None if dataset.labels is None else Labels(dataset.labels, options.metric)
-    return accuracy.verify(artifact, pairs(), labels, data=dataset.name, threads=options.threads)
+    return accuracy.verify(artifact, pairs(), labels, data=Path(dataset.name).name, threads=options.threads)
 
 
 def _original(artifact: Artifact, options: VerifyOptions) -> Path:
