@@ -1,0 +1,106 @@
+"""Files through the whole front: steps counted, outputs proved, wrong simplifications found."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx.parser
+import pytest
+from onnx import numpy_helper
+
+from effc.compiler import ir, pipeline, proof
+from effc.compiler.passes import SIMPLIFY, simplifier
+from effc.core.errors import BadInput, EffcError
+
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+ZOO = os.environ.get("EFFC_ZOO", "")
+OVERRIDES = {"centerface": {"input.1": (1, 3, 224, 224)}}
+
+
+@pytest.mark.parametrize(("name", "nodes"), [("mnist_minimobile", 33), ("fashion_minires", 23)])
+def test_fixtures(name: str, nodes: int) -> None:
+    prepared = pipeline.prepare(FIXTURES / f"{name}.onnx")
+    assert len(prepared.model.graph) == nodes
+    assert prepared.steps
+    assert prepared.proof is not None
+    assert prepared.proof.worst_sqnr_db > 120
+    assert {dims["N"] for dims in prepared.proof.dims} == {1, 2}
+    assert prepared.source.opset == 17
+
+
+@pytest.mark.skipif(not ZOO, reason="EFFC_ZOO names no zoo folder")
+@pytest.mark.parametrize("path", sorted(Path(ZOO or ".").glob("models/*.onnx")), ids=lambda path: path.stem)
+def test_zoo(path: Path) -> None:
+    prepared = pipeline.prepare(path, OVERRIDES.get(path.stem))
+    assert prepared.proof is not None
+    if path.stem in ("pplcnet_orientation", "ppocr_cls", "efficientnet_lite0"):
+        assert "Shape" not in {node.op_type for node in prepared.model.graph}
+
+
+def model(text: str) -> ir.Model:
+    return ir.from_proto(onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["" : 21]>\n{text}'))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ("y = Exp(x)", "y = Abs(x)", "output 'y'.*SQNR"),
+        ("y = Exp(x)", "a = Exp(x) y = Transpose(a)", r"\[\d, \d\]"),
+    ],
+)
+def test_a_wrong_result_is_found(before: str, after: str, message: str) -> None:
+    head = "g (float[N,3] x) => (float[A,B] y)"
+    with pytest.raises(EffcError, match=message):
+        proof.prove(model(f"{head} {{ {before} }}"), model(f"{head} {{ {after} }}"))
+
+
+def test_a_wrong_integer_is_found() -> None:
+    head = "g (int32[N,3] x) => (int32[N,3] y)"
+    with pytest.raises(EffcError, match="output 'y'.*values"):
+        proof.prove(model(f"{head} {{ y = Neg(x) }}"), model(f"{head} {{ y = Identity(x) }}"))
+
+
+def test_saturated_outputs_are_compared_before_they_saturate() -> None:
+    """Sigmoid(-30 + x) in two orders of summation: the outputs hold rounding alone."""
+    text = "g (float[N,3] x) => (float[N,3] y) <float c = {-30.0}, float d = {0.3}> "
+    one = model(text + "{ a = Add(x, c) b = Add(a, d) y = Sigmoid(b) }")
+    other = model(text + "{ a = Add(c, d) b = Add(x, a) y = Sigmoid(b) }")
+    assert proof.prove(one, other).worst_sqnr_db > 90
+
+
+def test_a_model_that_cannot_run_is_bad_input(tmp_path: Path) -> None:
+    """Shapes that only the run finds wrong."""
+    proto = onnx.parser.parse_model(
+        '<ir_version: 10, opset_import: ["" : 21]>\ng (float[N,5] x) => (float[A,7] y) { y = Reshape(x, s) }'
+    )
+    proto.graph.initializer.append(numpy_helper.from_array(np.array([3, 7], np.int64), "s"))
+    path = tmp_path / "odd.onnx"
+    onnx.save(proto, str(path))
+    with pytest.raises(BadInput, match="odd.onnx"):
+        pipeline.prepare(path)
+
+
+def test_onnxsim_names_keep_their_values() -> None:
+    """A tensor that onnxsim computes in another way must not keep its name."""
+    old = model("g (float[N,3] x) => (float[N,3] y) { a = Exp(x) b = Neg(a) y = Abs(b) }")
+    new = model("g (float[N,3] x) => (float[N,3] y) { a = Exp(x) b = Sqrt(a) y = Abs(b) }")
+    simplifier._rename_changed(old.graph, new.graph)
+    assert [v.name for node in new.graph for v in node.outputs] == ["a", "b_simplified", "y"]
+
+
+def test_onnxsim_is_left_out_where_nothing_is_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[ir.Model] = []
+    monkeypatch.setattr(simplifier, "_candidate", lambda each: asked.append(each))
+    simplifier.simplify(model("g (float[2,3] x) => (float[2,3] y) { y = Abs(x) }"))
+    assert not asked
+    simplifier.simplify(model("g (float[2,3] x) => (int64[2,M] y) { y = NonZero(x) }"))
+    assert len(asked) == 1
+
+
+def test_phases_and_steps_have_names_of_their_own() -> None:
+    for phase in SIMPLIFY:
+        names = [step.name for step in phase.steps]
+        assert len(set(names)) == len(names)
