@@ -161,8 +161,6 @@ def _folder(path: Path, options: DataOptions, inputs: Sequence[Input]) -> _Sourc
         raise BadInput("the folder holds no images and no arrays", where=str(path))
     labels = _classes(path, files)
     if any(p.suffix.lower() in _ARRAY_SUFFIXES for p in files):
-        single = [_file_sample(p, inputs) for p in files[:1]]
-        del single
         own = [_file_label(p) for p in files]
         labels = np.asarray(own) if all(label is not None for label in own) else labels
         return _Source(

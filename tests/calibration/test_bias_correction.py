@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from calibration.models import convnet, images
+from calibration.models import build, convnet, images
 from calibration.test_quantize import SCHEMES, run
 
 from effc.calibration.bias_correction import correct, mean_shift, visible
@@ -31,6 +31,24 @@ def test_pieces_equal_the_whole_and_pass_changes_on() -> None:
     pieces = walk(model, ["Conv_0", "Gemm_7"], [{"x": x}])
     np.add(first := next(pieces)[0], 1, out=first)
     assert not np.allclose(next(pieces)[0], whole["y"], atol=1e-3)
+
+
+def test_pieces_with_a_subgraph_that_takes_outer_values() -> None:
+    model = build(
+        """net (float[N,4] x) => (float[N,4] y) {
+            a = Gemm(x, w)
+            t = Neg(x)
+            b = Gemm(a, w)
+            y = If<then_branch = yes () => (float[N,4] p) { p = Mul(t, b) },
+                   else_branch = no () => (float[N,4] q) { q = Add(t, w2) }>(true)
+        }""",
+        w=np.eye(4, dtype=np.float32),
+        w2=np.ones(4, np.float32),
+        true=np.array(True),
+    )
+    x = images(1).reshape(-1, 4)
+    seen = [outputs[0] for outputs in walk(model, ["Gemm_0", "Gemm_2", "If_3"], [{"x": x}])]
+    assert np.allclose(seen[-1], -x * x)
 
 
 def test_visible_interval() -> None:
