@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from effc.backends import base
-from effc.compiler import ir, phase, pipeline
+from effc.compiler import ir, phase
+from effc.compiler.pipeline import prepare
 from effc.core.errors import EffcError, Refusal
 from effc.core.manifest import Source, TensorInfo
 from effc.core.target import Target
@@ -57,7 +58,7 @@ def check(model: Path, shapes: Shapes, targets: tuple[Target, ...] = ()) -> Chec
     """
     wanted = targets or every_target()
     backends = [base.for_target(target) for target in wanted]
-    prepared = pipeline.prepare(model, shapes, proof=False)
+    prepared = prepare(model, shapes, proof=False)
     graph = prepared.model.graph
     supports = tuple(_ask(backend, target, prepared.model) for backend, target in zip(backends, wanted, strict=True))
     inputs, outputs = ([_info(value) for value in values] for values in (graph.inputs, graph.outputs))
