@@ -15,22 +15,37 @@ Entry = int | str | None
 Known = tuple[Entry, ...]
 """A vector (or a scalar as one entry) of integers: numbers, symbols of dims, None for what is not known."""
 
+Memo = dict[ir.Value, Known | None]
+
 _LONGEST = 64
-_DEEPEST = 32
+_MOST_TENSORS = 150
 
 
-def known(value: ir.Value | None, depth: int = 0) -> Known | None:
-    """What is known of an integer scalar or vector; None when it is anything else or nothing is known."""
+def known(value: ir.Value | None, memo: Memo | None = None) -> Known | None:
+    """What is known of an integer scalar or vector; None when it is anything else or nothing is known.
+
+    `memo` holds what was found on the way, so that a tensor read twice is looked at once.
+    """
+    memo = {} if memo is None else memo
+    if value is None or len(memo) > _MOST_TENSORS:
+        return None
+    if value not in memo:
+        memo[value] = None
+        memo[value] = _find(value, memo)
+    return memo[value]
+
+
+def _find(value: ir.Value, memo: Memo) -> Known | None:
     array = ir.const(value)
     if array is not None:
         small = array.ndim <= 1 and array.size <= _LONGEST and array.dtype.kind in "iu"
         return tuple(int(i) for i in array.ravel()) if small else None
-    node = None if value is None else value.producer()
-    if node is None or not is_standard(node) or node.op_type not in _RULES or depth > _DEEPEST:
+    node = value.producer()
+    if node is None or not is_standard(node) or node.op_type not in _RULES:
         return None
     if value is not node.outputs[0] or value.dtype not in (ir.DataType.INT64, ir.DataType.INT32):
         return None
-    return _RULES[node.op_type](node, depth + 1)
+    return _RULES[node.op_type](node, memo)
 
 
 def fold(node: ir.Node) -> bool:
@@ -89,8 +104,8 @@ def fold_expand(node: ir.Node) -> bool:
 # how each op treats partly known integers
 
 
-def _shape(node: ir.Node, depth: int) -> Known | None:
-    del depth
+def _shape(node: ir.Node, memo: Memo) -> Known | None:
+    del memo
     dims = ir.shape(node.inputs[0])
     if dims is None:
         return None
@@ -98,14 +113,14 @@ def _shape(node: ir.Node, depth: int) -> Known | None:
     return tuple(None if d == "?" else d for d in dims[start:end])
 
 
-def _same(node: ir.Node, depth: int) -> Known | None:
+def _same(node: ir.Node, memo: Memo) -> Known | None:
     """Cast, Identity and changes of rank between scalar and vector keep the entries."""
     dims = ir.shape(node.outputs[0])
-    return known(node.inputs[0], depth) if dims is not None and len(dims) <= 1 else None
+    return known(node.inputs[0], memo) if dims is not None and len(dims) <= 1 else None
 
 
-def _concat(node: ir.Node, depth: int) -> Known | None:
-    parts = [known(v, depth) for v in node.inputs]
+def _concat(node: ir.Node, memo: Memo) -> Known | None:
+    parts = [known(v, memo) for v in node.inputs]
     if any(part is None for part in parts):
         dims = [ir.static_shape(v) for v in node.inputs]
         if any(d is None or len(d) != 1 for d in dims):
@@ -114,8 +129,8 @@ def _concat(node: ir.Node, depth: int) -> Known | None:
     return tuple(entry for part in parts for entry in part or ())
 
 
-def _gather(node: ir.Node, depth: int) -> Known | None:
-    data, indices = known(node.inputs[0], depth), ir.const(node.inputs[1])
+def _gather(node: ir.Node, memo: Memo) -> Known | None:
+    data, indices = known(node.inputs[0], memo), ir.const(node.inputs[1])
     if data is None or indices is None or indices.ndim > 1 or len(ir.shape(node.inputs[0]) or ()) != 1:
         return None
     return (
@@ -125,8 +140,8 @@ def _gather(node: ir.Node, depth: int) -> Known | None:
     )
 
 
-def _slice(node: ir.Node, depth: int) -> Known | None:
-    data = known(node.inputs[0], depth)
+def _slice(node: ir.Node, memo: Memo) -> Known | None:
+    data = known(node.inputs[0], memo)
     parts = [ir.const(input_at(node, i)) for i in (1, 2, 4)]
     if data is None or parts[0] is None or parts[1] is None or (input_at(node, 4) is not None and parts[2] is None):
         return None
@@ -134,9 +149,9 @@ def _slice(node: ir.Node, depth: int) -> Known | None:
     return data[start:end:step] if step > 0 else None
 
 
-def _arithmetic(function: Callable[[int, int], int]) -> Callable[[ir.Node, int], Known | None]:
-    def rule(node: ir.Node, depth: int) -> Known | None:
-        a, b = known(node.inputs[0], depth), known(node.inputs[1], depth)
+def _arithmetic(function: Callable[[int, int], int]) -> Callable[[ir.Node, Memo], Known | None]:
+    def rule(node: ir.Node, memo: Memo) -> Known | None:
+        a, b = known(node.inputs[0], memo), known(node.inputs[1], memo)
         if a is None or b is None or (len(a) != len(b) and 1 not in (len(a), len(b))):
             return None
         size = max(len(a), len(b))
@@ -150,7 +165,7 @@ def _divide(a: int, b: int) -> int:
     return int(a / b) if b else 0
 
 
-_RULES: dict[str, Callable[[ir.Node, int], Known | None]] = {
+_RULES: dict[str, Callable[[ir.Node, Memo], Known | None]] = {
     "Shape": _shape,
     **dict.fromkeys(("Cast", "Identity", "Squeeze", "Unsqueeze", "Reshape"), _same),
     "Concat": _concat,

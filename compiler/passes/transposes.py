@@ -12,6 +12,8 @@ from effc.compiler.phase import Step
 
 Perm = tuple[int, ...]
 
+_DEEPEST = 100
+
 _UNARY = frozenset(
     {"Abs", "Cast", "Ceil", "Celu", "Clip", "Cos", "Elu", "Erf", "Exp", "Floor", "Gelu", "HardSigmoid", "HardSwish"}
     | {"Identity", "LeakyRelu", "Log", "Mish", "Neg", "Not", "Reciprocal", "Relu", "Round", "Selu", "Sigmoid", "Sign"}
@@ -70,8 +72,8 @@ def _operands(node: ir.Node) -> Sequence[ir.Value | None]:
     return node.inputs[:1] if node.op_type in _UNARY else node.inputs
 
 
-def _can_lift(value: ir.Value | None, perm: Perm) -> bool:
-    if value is None:
+def _can_lift(value: ir.Value | None, perm: Perm, depth: int = 0) -> bool:
+    if value is None or depth > _DEEPEST:
         return False
     array, node = ir.const(value), value.producer()
     if array is not None:
@@ -82,7 +84,9 @@ def _can_lift(value: ir.Value | None, perm: Perm) -> bool:
         source = perm_of(node)
         return source is not None and _undoes(source, perm)
     return (
-        node.op_type in _UNARY | _BROADCAST and is_private(value) and all(_can_lift(v, perm) for v in _operands(node))
+        node.op_type in _UNARY | _BROADCAST
+        and is_private(value)
+        and all(_can_lift(v, perm, depth + 1) for v in _operands(node))
     )
 
 

@@ -60,7 +60,10 @@ def test_every_opset_becomes_the_internal_one(opset: int, tmp_path: Path) -> Non
 
 
 def test_ops_whose_attributes_became_inputs(tmp_path: Path) -> None:
-    text = "g (float[2,4,1] x) => (float[2,3] y) { c = Clip<min=-1.0,max=1.0>(x) s = Slice<axes=[1],starts=[0],ends=[3]>(c) y = Squeeze<axes=[2]>(s) }"
+    text = (
+        "g (float[2,4,1] x) => (float[2,3] y)"
+        " { c = Clip<min=-1.0,max=1.0>(x) s = Slice<axes=[1],starts=[0],ends=[3]>(c) y = Squeeze<axes=[2]>(s) }"
+    )
     path = saved(text_model(text, 9, 4), tmp_path)
     assert_same(path, frontend.load(path))
 
@@ -161,7 +164,10 @@ def test_a_shape_overrides_a_number(tmp_path: Path) -> None:
 
 def test_a_slice_of_an_open_dim_stays_open(tmp_path: Path) -> None:
     """x[:1000000000] of N rows has no 1000000000 rows."""
-    text = "g (float[N,4] x) => (float[M,4] y) <int64[1] s = {0}, int64[1] e = {1000000000}> { a = Slice(x, s, e, s) y = Relu(a) }"
+    text = (
+        "g (float[N,4] x) => (float[M,4] y) <int64[1] s = {0}, int64[1] e = {1000000000}>"
+        " { a = Slice(x, s, e, s) y = Relu(a) }"
+    )
     assert shape_of(frontend.load(saved(text_model(text), tmp_path)).model, output=True) == ("M", 4)
 
 
@@ -269,7 +275,7 @@ def test_bad_files(make: Callable[[Path], Path], text: str, tmp_path: Path) -> N
     ],
 )
 def test_bad_shapes(shapes: dict[str, tuple[int | str, ...]], text: str, tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="model.onnx") as caught:
+    with pytest.raises(BadInput, match=r"model\.onnx") as caught:
         frontend.load(saved(conv_model(), tmp_path), shapes)
     assert text in str(caught.value)
 
@@ -280,7 +286,7 @@ def test_bad_shapes(shapes: dict[str, tuple[int | str, ...]], text: str, tmp_pat
 def test_settle_names_the_step() -> None:
     model = ir.from_proto(conv_model())
     next(iter(model.graph)).op_type = "Nonsense"
-    with pytest.raises(EffcError, match="phase/step: .*Nonsense"):
+    with pytest.raises(EffcError, match=r"phase/step: .*Nonsense"):
         frontend.settle(model, where="phase/step")
 
 
