@@ -17,6 +17,7 @@ from rich.table import Table
 
 from effc import zoo
 from effc.bench.measure import BenchOptions, BenchResult, bench
+from effc.bench.reference import load
 from effc.bench.report import grid, number, percent
 from effc.build import TargetReport, build
 from effc.core import host
@@ -104,6 +105,7 @@ def _model(name: str, model: Path, folder: Path, options: BenchOptions) -> list[
             model=model,
             targets=(Target.parse(target),),
             out=folder,
+            shapes=_shapes(name, evaluation),
             calibration=CalibrationOptions(calibration or DataOptions("random")),
             evaluation=evaluation,
             io="native" if target == "tflite-int8" else "onnx",
@@ -160,6 +162,14 @@ def _data(name: str, split: str, counts: Iterable[int]) -> DataOptions | None:
     return None
 
 
+def _shapes(name: str, data: DataOptions | None) -> dict[str, tuple[int | str, ...]]:
+    """The input's dims as the data has them, samples open: some models leave the image size open as well."""
+    if data is None:
+        return {}
+    model = zoo.find(name)
+    return {model.input: ("N", *load(Path(data.spec))[model.input].shape[1:])}
+
+
 @contextmanager
 def _fresh_cache() -> Iterator[None]:
     """No build profits from what another has cached, so that its seconds are its own."""
@@ -180,7 +190,7 @@ def table(rows: Iterable[SuiteRow]) -> Table:
     made = grid(*heads, ">p50 ms", ">x ort", ">spread", ">delegated")
     for row in rows:
         if row.failure:
-            made.add_row(row.model, row.target, f"{row.build_s:.1f}", "failed: " + row.failure.splitlines()[0])
+            made.add_row(row.model, row.target, f"{row.build_s:.1f}", "failed")
             continue
         size, taken = f"{row.file_bytes / 1e6:.2f}", f"{row.build_s:.1f}"
         scores = (f"{100 * s:.2f}" if s is not None else "-" for s in (row.agreement, row.top1_float, row.top1))
@@ -202,6 +212,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     rows = tuple(run(args.models.split(","), options))
     report = SuiteReport(host.cpu_name(), host.cpu_flags(), args.threads, rows)
     Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160).print(table(rows))
+    for row in rows:
+        if row.failure:
+            print(f"{row.model} {row.target}: {row.failure}", file=sys.stderr)
     if args.json:
         write_atomic(args.json, to_json(report).encode())
     return int(any(row.failure for row in rows))
