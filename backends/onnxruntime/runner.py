@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import tempfile
 import time
 from collections import Counter
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from effc.backends.base import Array, Feeds, Timing
+from effc.core import host
 
 
 class OrtRunner:
@@ -50,18 +50,10 @@ class OrtRunner:
 
     def facts(self) -> dict[str, float | int | str]:
         """Ops after optimization by type, and the process's peak memory in MB."""
-        peak = _peak_rss_mb()
+        peak = host.peak_rss_mb()
         ops = optimized_ops(self._model)
         listing = ", ".join(f"{op} {count}" for op, count in sorted(ops.items()))
         return {"runtime": "ONNX Runtime", "ops_total": sum(ops.values()), "ops": listing, "peak_rss_mb": peak}
-
-
-def _peak_rss_mb() -> float:
-    """This process's peak memory. Where the kernel tells, not from getrusage, which starts from the parent's peak."""
-    status = Path("/proc/self/status")
-    lines = status.read_text().splitlines() if status.exists() else []
-    own = [float(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:")]
-    return own[0] if own else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def optimized_ops(model: Path) -> Counter[str]:

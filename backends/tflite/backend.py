@@ -59,7 +59,8 @@ class TfliteBackend:
         from effc.backends.tflite import ops  # noqa: F401  (fills the table)
         from effc.backends.tflite.ops.table import TABLE
 
-        return (*_symbolic_inputs(model.graph.inputs), *TABLE.refusals(_lowered(model.graph)))
+        own = (*_symbolic_inputs(model.graph.inputs), *TABLE.refusals(_lowered(model.graph)))
+        return (*own, *_foreign_quantization(model.graph), *_empty(model.graph))
 
     def emit(self, model: ir.Model, target: Target, options: EmitOptions, folder: Path) -> Emitted:
         """Write `model.tflite`."""
@@ -77,6 +78,22 @@ class TfliteBackend:
 
 def _lowered(nodes: Iterable[ir.Node]) -> Iterable[ir.Node]:
     return (n for n in nodes if n.op_type not in ("QuantizeLinear", "DequantizeLinear"))
+
+
+def _foreign_quantization(nodes: Iterable[ir.Node]) -> tuple[Refusal, ...]:
+    """Q/DQ that came with the model and that int8 per tensor cannot say."""
+    from effc.backends.tflite.plan import foreign
+
+    found = ((node, foreign(node)) for node in nodes)
+    return tuple(Refusal(node.name or "", node.op_type, reason) for node, reason in found if reason is not None)
+
+
+def _empty(nodes: Iterable[ir.Node]) -> tuple[Refusal, ...]:
+    """Tensors without elements, which LiteRT does not allocate."""
+    from effc.compiler import ir
+
+    empty = (node for node in nodes if any(0 in (ir.shape(v) or ()) for v in node.outputs))
+    return tuple(Refusal(node.name or "", node.op_type, "its output has no elements") for node in empty)
 
 
 def _symbolic_inputs(inputs: Iterable[ir.Value]) -> tuple[Refusal, ...]:

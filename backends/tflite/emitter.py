@@ -263,5 +263,5 @@ def _integers(value: ir.Value) -> Array:
     data = constant(value)
     if data is None or scale.ndim:
         raise EffcError(f"{value.name!r} is not a per-tensor constant", where="tflite emission")
-    result: Array = np.clip(np.rint(data / scale) + zero, -128, 127).astype(np.int8)
-    return result
+    steps = np.rint(np.asarray(data, np.float32) / np.asarray(scale, np.float32))
+    return np.asarray(np.clip(steps + np.asarray(zero, np.float32), -128, 127), np.int8)

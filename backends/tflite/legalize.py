@@ -6,6 +6,7 @@ A tensor that gets other values gets another name; a new tensor whose range is k
 from __future__ import annotations
 
 import math
+
 import numpy as np
 
 from effc.backends.tflite.layout import to_last
@@ -131,11 +132,11 @@ def gemm_form(node: ir.Node) -> bool:
         return False
     before = Before(node)
     operands = [before.op("Transpose", node.inputs[0], perm=[1, 0]) if left else node.inputs[0]]
-    operands.append(before.const("weight", (weight * np.float32(alpha)).astype(weight.dtype)))
+    operands.append(before.const("weight", np.asarray(weight, np.float32) * np.float32(alpha)))
     if len(node.inputs) > 2:
         if bias is None:
             return False
-        operands.append(before.const("bias", (bias * np.float32(beta)).astype(bias.dtype)))
+        operands.append(before.const("bias", np.asarray(bias, np.float32) * np.float32(beta)))
     return before.replace(before.op("Gemm", *operands, transB=ir.attr_int(node, "transB", 0)))
 
 
@@ -200,8 +201,8 @@ def divide_by_constant(node: ir.Node) -> bool:
     divisor = ir.const(node.inputs[1]) if node.op_type == "Div" else None
     if divisor is None or divisor.dtype != np.float32 or (divisor == 0).any():
         return False
-    before = Before(node)
-    return before.replace(before.op("Mul", node.inputs[0], before.const("reciprocal", (1.0 / divisor).astype(np.float32))))
+    before, reciprocal = Before(node), (1.0 / np.asarray(divisor, np.float64)).astype(np.float32)
+    return before.replace(before.op("Mul", node.inputs[0], before.const("reciprocal", reciprocal)))
 
 
 def scale_into_consumers(node: ir.Node) -> bool:
@@ -237,11 +238,15 @@ def _linear_readers(value: ir.Value, carriers: list[ir.Node]) -> list[ir.Node] |
             if behind is None:
                 return None
             found += behind
-        elif node.op_type in ("Conv", "Gemm", "MatMul") and node.inputs[0] is value and ir.const(node.inputs[1]) is not None:
+        elif _has_weight(node) and node.inputs[0] is value:
             found.append(node)
         else:
             return None
     return found if not value.is_graph_output() else None
+
+
+def _has_weight(node: ir.Node) -> bool:
+    return node.op_type in ("Conv", "Gemm", "MatMul") and ir.const(node.inputs[1]) is not None
 
 
 def flatten_into_gemm(node: ir.Node) -> bool:

@@ -80,6 +80,21 @@ def _data(node: ir.Node) -> list[ir.Value]:
     return [v for v in node.inputs[:count] if v is not None]
 
 
+def foreign(node: ir.Node) -> str | None:
+    """Why a Q or DQ cannot be held by an int8 tensor, None where it can (or the node is neither)."""
+    if node.op_type not in (QUANTIZE, DEQUANTIZE):
+        return None
+    scale, held = ir.const(node.inputs[1]), node.outputs[0] if node.op_type == QUANTIZE else node.inputs[0]
+    weight = ir.const(node.inputs[0]) is not None
+    if scale is None or (len(node.inputs) > 2 and node.inputs[2] is not None and ir.const(node.inputs[2]) is None):
+        return "its scale and zero point must be constant"
+    if held is None or held.dtype not in (ir.DataType.INT8, *((ir.DataType.INT32,) if weight else ())):
+        return f"TFLite's kernels take int8, not {held and held.dtype}"
+    if scale.size > 1 and not weight:
+        return "activations are quantized per tensor"
+    return "blocked quantization is not lowered" if scale.ndim > 1 else None
+
+
 def quantization(value: ir.Value) -> tuple[ir.Array, ir.Array, int]:
     """Scale, zero point and axis of a quantized value, read from the Q that made it or a DQ that reads it."""
     producer = value.producer()

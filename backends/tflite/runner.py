@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import time
 from collections import Counter
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from effc.backends.base import Array, Feeds, Timing
+from effc.core import host
 
 
 class LiteRTRunner:
@@ -50,7 +50,7 @@ class LiteRTRunner:
             "ops_delegated": len(own) - len(outside),
             "ops_builtin": ", ".join(f"{n} {c}" for n, c in sorted(Counter(op["op_name"] for op in outside).items())),
             "runtime": "LiteRT",
-            "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+            "peak_rss_mb": host.peak_rss_mb(),
         }
 
     @staticmethod

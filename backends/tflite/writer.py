@@ -85,7 +85,9 @@ class Writer:
             self._shared[key] = self._add(spec, len(self._model.buffers) - 1)
         return self._shared[key]
 
-    def op(self, name: str, inputs: Sequence[int], outputs: Sequence[int], options: Any = None, version: int = 1) -> None:
+    def op(
+        self, name: str, inputs: Sequence[int], outputs: Sequence[int], options: Any = None, version: int = 1
+    ) -> None:
         """Append an operator. `options` is a `...OptionsT` object, whose class names its union member."""
         operator = self._s.OperatorT()
         operator.opcodeIndex = self._code(getattr(self._s.BuiltinOperator, name), version)

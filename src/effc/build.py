@@ -7,10 +7,10 @@ One target's failure leaves the others' artifacts whole.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import tempfile
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,7 @@ from effc.core.progress import Progress
 from effc.core.target import Target
 
 if TYPE_CHECKING:
+    from effc.bench.floats import FloatOutputs
     from effc.calibration.quantize import Quantized
     from effc.calibration.readers import Dataset
     from effc.calibration.scheme import Scheme
@@ -100,6 +101,7 @@ class Shared:
     calibration: Dataset | None
     statistics: Statistics | None
     evaluation: Dataset | None
+    floats: FloatOutputs
 
 
 def build(options: BuildOptions, progress: Progress | None = None) -> BuildReport:
@@ -117,11 +119,13 @@ def build(options: BuildOptions, progress: Progress | None = None) -> BuildRepor
         prepared = pipeline.prepare(options.model, options.shapes, proof=options.proof)
     with progress.stage("legalize"):
         legal = [legalize(prepared.model, target) for target in options.targets]
-    shared = _shared(options, progress, prepared, [found for found in legal if isinstance(found, Legal)])
-    reports = tuple(
-        _failed(options, target, found) if isinstance(found, EffcError) else _target(shared, found)
-        for target, found in zip(options.targets, legal, strict=True)
-    )
+    with tempfile.TemporaryDirectory(prefix="effc-") as scratch:
+        possible = [found for found in legal if isinstance(found, Legal)]
+        shared = _shared(options, progress, prepared, possible, Path(scratch))
+        reports = tuple(
+            _failed(options, target, found) if isinstance(found, EffcError) else _target(shared, found)
+            for target, found in zip(options.targets, legal, strict=True)
+        )
     stated = _stated(options.calibration, shared.calibration)
     nodes = len(prepared.model.graph)
     return BuildReport(prepared.source, nodes, reports, stated, progress.seconds, options.dry_run)
@@ -188,8 +192,9 @@ def _check_options(options: BuildOptions) -> None:
         raise BadInput("an accuracy gate needs labelled data", where="--max-drop", hint="--eval data.npz")
 
 
-def _shared(options: BuildOptions, progress: Progress, prepared: Prepared, legal: list[Legal]) -> Shared:
+def _shared(options: BuildOptions, progress: Progress, prepared: Prepared, legal: list[Legal], scratch: Path) -> Shared:
     """Open the data and calibrate once for all targets."""
+    from effc.bench.floats import FloatOutputs
     from effc.calibration.readers import open_data
     from effc.compiler.oracle import graph_inputs
 
@@ -198,11 +203,12 @@ def _shared(options: BuildOptions, progress: Progress, prepared: Prepared, legal
         evaluation = open_data(options.evaluation, graph_inputs(prepared.model), options.calibration.seed)
         if options.gates.max_drop is not None and evaluation.labels is None:
             raise BadInput("an accuracy gate needs labels", where=evaluation.name, hint="add an array `label`")
+    floats = FloatOutputs(options.model, scratch, options.threads)
     if options.dry_run or not any(found.target.quantized for found in legal):
-        return Shared(options, progress, prepared, None, None, evaluation)
+        return Shared(options, progress, prepared, None, None, evaluation, floats)
     with progress.stage("calibrate"):
         dataset, statistics = calibrated(prepared.model, options.calibration)
-    return Shared(options, progress, prepared, dataset, statistics, evaluation)
+    return Shared(options, progress, prepared, dataset, statistics, evaluation, floats)
 
 
 def _target(shared: Shared, legal: Legal) -> TargetReport:
@@ -212,9 +218,9 @@ def _target(shared: Shared, legal: Legal) -> TargetReport:
         return TargetReport(str(legal.target), folder)
     watch = Progress()
     try:
-        with shared.progress.stage(str(legal.target)):
-            with files.staged_folder(folder, overwrite=options.overwrite) as staging:
-                written = _write(shared, legal, staging, watch)
+        staged = files.staged_folder(folder, overwrite=options.overwrite)
+        with shared.progress.stage(str(legal.target)), staged as staging:
+            written = _write(shared, legal, staging, watch)
         gate = _gate(shared.options, legal.target, written.verification)
     except EffcError as error:
         return _failed(options, legal.target, error)
@@ -257,43 +263,35 @@ def _quantize(shared: Shared, legal: Legal, folder: Path) -> ir.Model:
 
 
 def _write_reference(shared: Shared, path: Path) -> None:
-    """A few samples (evaluation, else calibration, else seeded ones) with the original's outputs."""
+    """A few samples with the original's outputs."""
     from effc.bench import reference
-    from effc.compiler.oracle import Session
 
-    source = shared.evaluation or shared.calibration
-    feeds = next(source.batches(REFERENCE_SAMPLES)) if source is not None else _seeded(shared)
-    outputs = Session(shared.options.model, threads=shared.options.threads).run(feeds)
-    reference.write(path, reference.Reference(feeds, outputs))
+    feeds = _samples(shared)
+    reference.write(path, reference.Reference(feeds, shared.floats.run(feeds)))
 
 
-def _seeded(shared: Shared) -> dict[str, base.Array]:
-    """Random inputs for a build that was given no data."""
+def _samples(shared: Shared) -> Mapping[str, base.Array]:
+    """The first evaluation samples, else calibration samples, else seeded random ones."""
     from effc.compiler.oracle import graph_inputs, seeded_feeds
 
-    inputs = graph_inputs(shared.prepared.model)
-    return seeded_feeds(inputs, shared.options.calibration.seed)
+    source = shared.evaluation or shared.calibration
+    if source is not None:
+        return next(source.batches(REFERENCE_SAMPLES))
+    return seeded_feeds(graph_inputs(shared.prepared.model), shared.options.calibration.seed)
 
 
 def _verify(shared: Shared, artifact: Artifact) -> manifest.Verification:
     """The artifact itself against the original model: on the evaluation set, else on a few samples."""
     from effc.bench import accuracy
-    from effc.compiler.oracle import Session
 
     options, dataset = shared.options, shared.evaluation
-    session = Session(options.model, threads=options.threads)
-
-    def pairs() -> Iterator[tuple[accuracy.Feeds, accuracy.Feeds]]:
-        batches = [_seeded(shared)] if source is None else source.batches(BATCH if dataset else REFERENCE_SAMPLES)
-        for feeds in batches if dataset else islice(batches, 1):
-            yield feeds, session.run(feeds)
-
-    source = dataset or shared.calibration
+    batches = [_samples(shared)] if dataset is None else dataset.batches(BATCH)
     labels = None
     if dataset is not None and dataset.labels is not None:
         labels = accuracy.Labels(dataset.labels, options.gates.metric)
-    data = "seeded random" if source is None else source.name
-    return accuracy.verify(artifact, pairs(), labels, data=data, threads=options.threads)
+    source = dataset or shared.calibration
+    data = "seeded random" if source is None else Path(source.name).name
+    return accuracy.verify(artifact, shared.floats.pairs(batches), labels, data=data, threads=options.threads)
 
 
 def _manifest(

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from effc.backends.tflite.emitter import Call, Constant
-from effc.backends.tflite.ops.table import TABLE, needs_constant, needs_rank, needs_static
+from effc.backends.tflite.ops.table import TABLE, needs_constant, needs_float, needs_rank, needs_static
 from effc.backends.tflite.ops.windows import Window, padded
 from effc.backends.tflite.writer import Array, Quant
 from effc.compiler import ir
@@ -16,7 +16,7 @@ INT8_VERSION = 3
 
 
 def _check(node: ir.Node) -> str | None:
-    return needs_rank(node, 4) or needs_static(node) or needs_constant(node, 1, 2)
+    return needs_float(node) or needs_rank(node, 4) or needs_static(node) or needs_constant(node, 1, 2)
 
 
 @TABLE.op("Conv", check=_check)

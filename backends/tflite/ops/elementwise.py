@@ -9,7 +9,7 @@ import numpy as np
 from effc.backends.tflite import scheme
 from effc.backends.tflite.emitter import Call, rank
 from effc.backends.tflite.layout import to_last
-from effc.backends.tflite.ops.table import TABLE, needs_constant
+from effc.backends.tflite.ops.table import TABLE, needs_constant, needs_dtype, needs_float
 from effc.backends.tflite.writer import Array, TensorSpec
 from effc.compiler import ir
 
@@ -66,7 +66,7 @@ def put_broadcast(call: Call, value: ir.Value, data: Array) -> int:
 
 
 def _register_unary(op: str, builtin: str, kind: str) -> None:
-    @TABLE.op(op)
+    @TABLE.op(op, check=None if op == "Not" else needs_float)
     def unary(call: Call) -> None:
         call.emit(builtin, (call.x(),), kind, 2 if call.integer else 1)
 
@@ -85,13 +85,17 @@ def _register_binary(op: str, builtin: str, kind: str) -> None:
 
 
 def _same_types(node: ir.Node) -> str | None:
-    supported = {ir.DataType.FLOAT, ir.DataType.INT32, ir.DataType.INT64}
-    dtype = node.outputs[0].dtype
-    return None if dtype in supported else f"no kernel for {dtype}"
+    return needs_dtype(node, ir.DataType.FLOAT, ir.DataType.INT32, ir.DataType.INT64)
 
 
 def _two_operands(node: ir.Node) -> str | None:
-    return None if len(node.inputs) == 2 else f"TFLite takes two operands, not {len(node.inputs)}"
+    if len(node.inputs) != 2:
+        return f"TFLite takes two operands, not {len(node.inputs)}"
+    if node.op_type in ("And", "Or"):
+        return None
+    if node.op_type == "Pow":
+        return needs_float(node) or needs_float(node, 1)
+    return _same_types(node)
 
 
 for _op, (_builtin, _kind) in UNARY.items():
@@ -103,7 +107,7 @@ for _op, (_builtin, _kind) in BINARY.items():
 
 
 def _check_clip(node: ir.Node) -> str | None:
-    return needs_constant(node, 1, 2)
+    return needs_float(node) or needs_constant(node, 1, 2)
 
 
 @TABLE.op("Relu", "Clip", check=_check_clip)
@@ -112,11 +116,11 @@ def clip(call: Call) -> None:
     if call.integer:
         _saturate(call)
         return
-    name = scheme.activation(call.node)
+    lo, hi = scheme.bounds(call.node) or (-np.inf, np.inf)
+    name = "RELU_0_TO_1" if (lo, hi) == (0.0, 1.0) else scheme.activation(call.node)
     if name is not None:
         call.emit(name, (call.x(),))
         return
-    lo, hi = scheme.bounds(call.node) or (-np.inf, np.inf)
     middle = call.temp("low", call.out_dims()) if np.isfinite(hi) else call.out()
     options = call.writer.options("MaximumMinimum")
     low = call.put("lo", np.asarray([max(lo, np.finfo(np.float32).min)], np.float32))
@@ -160,14 +164,15 @@ def _limit(call: Call, builtin: str, bound: int) -> Callable[[int, int], None]:
     return step
 
 
-@TABLE.op("LeakyRelu")
+@TABLE.op("LeakyRelu", check=needs_float)
 def leaky_relu(call: Call) -> None:
     """x where x >= 0, alpha x elsewhere."""
-    call.emit("LEAKY_RELU", (call.x(),), "LeakyRelu", 2 if call.integer else 1, alpha=ir.attr_float(call.node, "alpha", 0.01))
+    alpha = ir.attr_float(call.node, "alpha", 0.01)
+    call.emit("LEAKY_RELU", (call.x(),), "LeakyRelu", 2 if call.integer else 1, alpha=alpha)
 
 
 def _check_elu(node: ir.Node) -> str | None:
-    return None if ir.attr_float(node, "alpha", 1.0) == 1.0 else "TFLite's ELU has alpha 1"
+    return needs_float(node) if ir.attr_float(node, "alpha", 1.0) == 1.0 else "TFLite's ELU has alpha 1"
 
 
 @TABLE.op("Elu", check=_check_elu)
@@ -176,13 +181,13 @@ def elu(call: Call) -> None:
     call.emit("ELU", (call.x(),))
 
 
-@TABLE.op("Gelu")
+@TABLE.op("Gelu", check=needs_float)
 def gelu(call: Call) -> None:
     """x Phi(x), or its tanh approximation."""
     call.emit("GELU", (call.x(),), "Gelu", approximate=ir.attr_str(call.node, "approximate", "none") == "tanh")
 
 
-@TABLE.op("PRelu", check=lambda node: needs_constant(node, 1))
+@TABLE.op("PRelu", check=lambda node: needs_float(node) or needs_constant(node, 1))
 def prelu(call: Call) -> None:
     """x where x >= 0, slope x elsewhere; the slope has no batch dim."""
     slope = call.array(1)
@@ -192,7 +197,14 @@ def prelu(call: Call) -> None:
     call.emit("PRELU", (call.x(), call.put("slope", data[0] if size > 1 else data)))
 
 
-@TABLE.op("Cast")
+def _check_cast(node: ir.Node) -> str | None:
+    kinds = (ir.DataType.FLOAT, ir.DataType.INT32, ir.DataType.INT64, ir.DataType.BOOL, ir.DataType.UINT8)
+    if node.outputs[0].dtype not in kinds:
+        return f"no cast to {node.outputs[0].dtype}"
+    return needs_dtype(node, *kinds)
+
+
+@TABLE.op("Cast", check=_check_cast)
 def cast(call: Call) -> None:
     """Another element type."""
     call.emit("CAST", (call.x(),), "Cast")
@@ -204,13 +216,13 @@ def identity(call: Call) -> None:
     call.emitter.reshape(call.x(), call.out(), call.out_dims())
 
 
-@TABLE.op("Where")
+@TABLE.op("Where", check=lambda node: needs_float(node, 1))
 def where(call: Call) -> None:
     """a where the condition holds, b elsewhere."""
     call.emit("SELECT_V2", tuple(operand(call, i) for i in range(3)), "SelectV2")
 
 
-@TABLE.op("Reciprocal")
+@TABLE.op("Reciprocal", check=needs_float)
 def reciprocal(call: Call) -> None:
     """1 / x."""
     call.emit("DIV", (call.put("one", np.asarray([1.0], np.float32)), call.x()), "Div")

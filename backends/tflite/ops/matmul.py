@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from effc.backends.tflite.emitter import Call, Constant, rank
 from effc.backends.tflite.ops.conv import put_bias, put_weight
-from effc.backends.tflite.ops.table import TABLE, needs_constant
+from effc.backends.tflite.ops.table import TABLE, needs_constant, needs_float
 from effc.compiler import ir
 
 
@@ -16,7 +16,13 @@ def _check_gemm(node: ir.Node) -> str | None:
     bias = node.inputs[2] if len(node.inputs) > 2 else None
     if bias is not None and len([d for d in ir.shape(bias) or () if d != 1]) > 1:
         return "its third input is a matrix, not a bias"
-    return needs_constant(node, 1, 2)
+    return needs_float(node) or needs_constant(node, 1, 2)
+
+
+def _check_matmul(node: ir.Node) -> str | None:
+    if any(v is not None and rank(v) < 2 for v in node.inputs):
+        return "a product with a vector is not lowered"
+    return needs_float(node)
 
 
 @TABLE.op("Gemm", check=_check_gemm)
@@ -25,7 +31,7 @@ def gemm(call: Call) -> None:
     _fully_connected(call, transposed=bool(ir.attr_int(call.node, "transB", 0)))
 
 
-@TABLE.op("MatMul")
+@TABLE.op("MatMul", check=_check_matmul)
 def matmul(call: Call) -> None:
     """y = a b over the last two axes."""
     weight = ir.const(call.node.inputs[1]) if not call.integer else call.array(1)

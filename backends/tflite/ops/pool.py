@@ -6,7 +6,7 @@ import numpy as np
 
 from effc.backends.tflite.emitter import Call
 from effc.backends.tflite.ops.conv import INT8_VERSION
-from effc.backends.tflite.ops.table import TABLE, needs_rank, needs_static
+from effc.backends.tflite.ops.table import TABLE, needs_float, needs_rank, needs_static
 from effc.backends.tflite.ops.windows import Window, padded
 from effc.backends.tflite.writer import Quant
 from effc.compiler import ir
@@ -17,7 +17,7 @@ def _check(node: ir.Node) -> str | None:
         return "TFLite's pools have no dilation"
     if len(node.outputs) > 1:
         return "TFLite's MAX_POOL_2D gives no indices"
-    return needs_rank(node, 4) or needs_static(node)
+    return needs_float(node) or needs_rank(node, 4) or needs_static(node)
 
 
 def _window(call: Call) -> Window:
@@ -61,7 +61,7 @@ def average_pool(call: Call) -> None:
     if call.integer:
         _depthwise_average(call, window, fields)
     else:
-        call.emit("AVERAGE_POOL_2D", (call.x(),), "Pool2D", **fields, **_filter(window))
+        call.emit("AVERAGE_POOL_2D", (call.x(),), "Pool2D", 1, **fields, **_filter(window))
 
 
 def _depthwise_average(call: Call, window: Window, fields: dict[str, object]) -> None:
@@ -69,7 +69,8 @@ def _depthwise_average(call: Call, window: Window, fields: dict[str, object]) ->
     channels, size = call.dims()[3], window.kernel[0] * window.kernel[1]
     scale, source = 1.0 / (127 * size), call.quant()
     zeros = (0,) * channels
-    weight = call.put("ones", np.full((1, *window.kernel, channels), 127, np.int8), Quant((scale,) * channels, zeros, 3))
+    ones = np.full((1, *window.kernel, channels), 127, np.int8)
+    weight = call.put("ones", ones, Quant((scale,) * channels, zeros, 3))
     bias_scale = float(np.float32(source.scales[0]) * np.float32(scale)) if source else 1.0
     bias = call.put("bias", np.zeros(channels, np.int32), Quant((bias_scale,) * channels, zeros))
     fields |= {"depthMultiplier": 1, "dilationHFactor": 1, "dilationWFactor": 1}

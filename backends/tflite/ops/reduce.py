@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from effc.backends.tflite.emitter import Call, rank
-from effc.backends.tflite.ops.table import TABLE, needs_constant
+from effc.backends.tflite.ops.table import TABLE, needs_constant, needs_float
 from effc.compiler import ir
 
 REDUCTIONS = {
@@ -20,7 +20,7 @@ REDUCTIONS = {
 
 
 def _register(op: str, builtin: str) -> None:
-    @TABLE.op(op, check=lambda node: needs_constant(node, 1))
+    @TABLE.op(op, check=lambda node: needs_float(node) or needs_constant(node, 1))
     def reduction(call: Call) -> None:
         axes = call.ints(1) if call.given(1) else ()
         if not axes and not ir.attr_int(call.node, "noop_with_empty_axes", 0):
@@ -50,7 +50,7 @@ def _over_last_axis(call: Call, axis: int, emit: Callable[[int, int], None]) -> 
     call.emitter.transpose(after, call.out(), perm)
 
 
-@TABLE.op("Softmax")
+@TABLE.op("Softmax", check=needs_float)
 def softmax(call: Call) -> None:
     """exp(x) / sum(exp(x)) along one axis."""
     options = call.writer.options("Softmax", beta=1.0)
@@ -58,7 +58,7 @@ def softmax(call: Call) -> None:
     _over_last_axis(call, axis, lambda a, b: call.writer.op("SOFTMAX", (a,), (b,), options))
 
 
-@TABLE.op("LogSoftmax")
+@TABLE.op("LogSoftmax", check=needs_float)
 def log_softmax(call: Call) -> None:
     """log(softmax(x)) along one axis."""
     options = call.writer.options("LogSoftmax")
@@ -67,7 +67,9 @@ def log_softmax(call: Call) -> None:
 
 
 def _check_arg(node: ir.Node) -> str | None:
-    return "the last of equal entries is not what TFLite gives" if ir.attr_int(node, "select_last_index", 0) else None
+    if ir.attr_int(node, "select_last_index", 0):
+        return "the last of equal entries is not what TFLite gives"
+    return needs_float(node)
 
 
 def _register_arg(op: str, builtin: str, kind: str) -> None:

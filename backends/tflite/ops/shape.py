@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from effc.backends.tflite.emitter import Call, rank
-from effc.backends.tflite.layout import to_first, to_last
+from effc.backends.tflite.layout import to_last
 from effc.backends.tflite.ops.table import TABLE, needs_constant, needs_rank, needs_static
 from effc.backends.tflite.writer import TensorSpec
 from effc.compiler import ir
@@ -63,7 +63,8 @@ def split(call: Call) -> None:
     axis_tensor = call.writer.constant(_scalar_spec(call), np.asarray(axis, np.int32))
     outputs = tuple(call.out(i) for i in range(count))
     operands = (call.x(), call.emitter.int_vector("sizes", sizes), axis_tensor)
-    call.writer.op("SPLIT_V", operands, outputs, call.writer.options("SplitV", numSplits=count), 2 if call.integer else 1)
+    options = call.writer.options("SplitV", numSplits=count)
+    call.writer.op("SPLIT_V", operands, outputs, options, 2 if call.integer else 1)
 
 
 def _scalar_spec(call: Call) -> TensorSpec:
@@ -91,7 +92,8 @@ def slice_(call: Call) -> None:
         untouched &= ~(1 << at)
     end = [max(e, 0) if s > 0 else e for e, s in zip(end, stride, strict=True)]
     end_mask = untouched | sum(1 << a for a in range(size) if stride[a] < 0 and end[a] < 0)
-    operands = (call.x(), *(call.emitter.int_vector(n, v) for n, v in (("begin", begin), ("end", end), ("stride", stride))))
+    vectors = (("begin", begin), ("end", end), ("stride", stride))
+    operands = (call.x(), *(call.emitter.int_vector(name, numbers) for name, numbers in vectors))
     version = 2 if call.integer else 1
     call.emit("STRIDED_SLICE", operands, "StridedSlice", version, endMask=end_mask, beginMask=untouched)
 
@@ -106,7 +108,7 @@ def _check_pad(node: ir.Node) -> str | None:
     if ir.attr_str(node, "mode", "constant") not in ("constant", "reflect"):
         return f"padding mode {ir.attr_str(node, 'mode', 'constant')!r} is not lowered"
     pads = ir.const(node.inputs[1])
-    if pads is not None and (pads < 0).any():
+    if pads is not None and any(int(p) < 0 for p in pads.ravel()):
         return "negative padding is not lowered"
     return needs_constant(node, 1, 2, 3)
 
@@ -160,19 +162,18 @@ def _check_resize(node: ir.Node) -> str | None:
     before, after = ir.shape(node.inputs[0]) or (), ir.shape(node.outputs[0]) or ()
     if before[:2] != after[:2]:
         return "it resizes batch or channels"
+    if _resize_mode(node)[1] == "pytorch_half_pixel" and 1 in after[2:]:
+        return "pytorch_half_pixel to a size of 1 has no TFLite form"
     return needs_rank(node, 4) or needs_static(node) or needs_constant(node, 2, 3)
 
 
 def _whole_factor(node: ir.Node) -> bool:
     """Nearest by a whole factor gives the same pixels with half_pixel rounding and with asymmetric floor."""
     mode, coordinates, rounding = _resize_mode(node)
-    before, after = ir.static_shape(node.inputs[0]), ir.shape(node.outputs[0])
     if mode != "nearest" or coordinates != "half_pixel" or not rounding.startswith("round"):
         return False
-    sizes = ir.shape(node.inputs[0]) or ()
-    del before
-    pairs = list(zip(sizes[2:], (after or ())[2:], strict=False))
-    return all(isinstance(a, int) and isinstance(b, int) and b % a == 0 for a, b in pairs) and bool(pairs)
+    before, after = ir.static_shape_from(node.inputs[0], 2), ir.static_shape_from(node.outputs[0], 2)
+    return before is not None and after is not None and all(b % a == 0 for a, b in zip(before, after, strict=True))
 
 
 @TABLE.op("Resize", check=_check_resize)
@@ -210,8 +211,10 @@ def gather(call: Call) -> None:
     """Entries at the given indices of one axis; a negative constant index counts from the end."""
     axis = ir.attr_int(call.node, "axis", 0) % rank(call.value(0))
     indices = ir.const(call.node.inputs[1])
-    size = call.dims()[axis]
-    chosen = call.x(1) if indices is None else call.put("indices", np.where(indices < 0, indices + size, indices).astype(np.int32))
+    chosen = call.x(1)
+    if indices is not None:
+        wide = np.asarray(indices, np.int32)
+        chosen = call.put("indices", np.where(wide < 0, wide + call.dims()[axis], wide).astype(np.int32))
     call.emit("GATHER", (call.x(), chosen), "Gather", 2 if call.integer else 1, axis=axis)
 
 

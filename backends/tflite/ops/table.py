@@ -39,3 +39,14 @@ def needs_rank(node: ir.Node, *ranks: int) -> str | None:
     if value is None or rank(value) not in ranks:
         return f"its input has rank {'?' if value is None else rank(value)}, not {' or '.join(map(str, ranks))}"
     return None
+
+
+def needs_dtype(node: ir.Node, *kinds: ir.DataType, position: int = 0) -> str | None:
+    """An input must have one of these element types."""
+    value = node.inputs[position]
+    return None if value is not None and value.dtype in kinds else f"no kernel for {value and value.dtype}"
+
+
+def needs_float(node: ir.Node, position: int = 0) -> str | None:
+    """An input must be float32."""
+    return needs_dtype(node, ir.DataType.FLOAT, position=position)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
 from collections.abc import Iterable
 from functools import cache
 from importlib import metadata
@@ -48,6 +49,14 @@ def memory_mb() -> int | None:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 1_000_000
     except (ValueError, OSError, AttributeError):
         return None
+
+
+def peak_rss_mb() -> float:
+    """This process's peak memory. Where the kernel tells, not from getrusage, which starts from the parent's peak."""
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    own = [float(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:")]
+    return own[0] if own else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def versions(packages: Iterable[str]) -> dict[str, str]:

@@ -1,0 +1,107 @@
+"""Small graphs built by the real pipeline, without files that a user sees, and run in one child."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+from graphs import Graph
+from numpy.typing import NDArray
+
+from effc import build
+from effc.backends import base
+from effc.bench.adapt import Adapter
+from effc.calibration.quantize import Quantized
+from effc.compiler import ir, oracle, phase, upgrade
+from effc.compiler.passes import SIMPLIFY
+from effc.compiler.settle import settle
+from effc.core.errors import EffcError
+from effc.core.manifest import Manifest, Source
+from effc.core.options import CalibrationOptions, DataOptions
+from effc.core.target import Target
+from effc.core.worker import Worker
+
+Arrays = dict[str, NDArray[np.generic]]
+SAMPLES = 64
+
+
+@dataclass
+class Made:
+    """An emitted graph: its folder, interface, original, and, where quantized, its Q/DQ model."""
+
+    worker: Worker
+    target: Target
+    folder: Path
+    emitted: base.Emitted
+    original: onnx.ModelProto
+    quantized: Quantized | None
+
+    def main_bytes(self) -> bytes:
+        """The emitted file."""
+        return (self.folder / self.emitted.files[0]).read_bytes()
+
+    def oracle(self, feeds: Arrays) -> Arrays:
+        """The original's outputs."""
+        return oracle.Session(self.original).run(feeds)
+
+    def run(self, feeds: Arrays) -> Arrays:
+        """The artifact's outputs, by the ONNX names."""
+        source = Source("graph", "", 0)
+        adapter = Adapter.of(
+            Manifest("", str(self.target), "onnx", source, self.emitted.inputs, self.emitted.outputs, ())
+        )
+        self.worker.make("runner", base.for_target(self.target).runner(), self.folder, self.emitted.files[0], 1)
+        return adapter.fetch(self.worker.method("runner", "run", adapter.feed(feeds)))
+
+    def steps_apart(self, feeds: Arrays) -> float:
+        """The largest difference to the Q/DQ model in ONNX Runtime, in steps of the output's scale."""
+        assert self.quantized is not None
+        expected, found = oracle.Session(self.quantized.model).run(feeds)["y"], self.run(feeds)["y"]
+        scale = self.quantized.qparams["y"].scale if "y" in self.quantized.qparams else 1 / 256
+        return float(np.max(np.abs(expected.astype(np.float64) - found))) / scale - 1e-3
+
+
+class Artifacts:
+    """Builds graphs for targets, each once, and holds the child that runs them."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._made = folder, dict[tuple[str, str], Made]()
+        self._worker = Worker("kernels", deadline=60)
+
+    def __enter__(self) -> Artifacts:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._worker.close()
+
+    def build(self, graph: Graph, target: Target, *, fresh: bool = False) -> Made:
+        """The graph for the target; `fresh` builds it again."""
+        key = (graph.name, str(target))
+        if fresh or key not in self._made:
+            self._made[key] = self._build(graph, target, self._folder / f"{graph.name}-{target.folder}")
+        return self._made[key]
+
+    def _build(self, graph: Graph, target: Target, folder: Path) -> Made:
+        folder.mkdir(exist_ok=True)
+        proto = graph.proto()
+        model = ir.from_bytes(upgrade.upgrade(proto.SerializeToString(), ir.INTERNAL_OPSET))
+        settle(model, where=graph.name)
+        phase.run(model, SIMPLIFY)
+        legal = build.legalize(model, target)
+        if isinstance(legal, EffcError):
+            raise legal
+        quantized = self._quantize(graph, model, legal, folder)
+        final = legal.model if quantized is None else quantized.model
+        emitted = legal.backend.emit(final, target, base.EmitOptions(), folder)
+        return Made(self._worker, target, folder, emitted, proto, quantized)
+
+    @staticmethod
+    def _quantize(graph: Graph, model: ir.Model, legal: build.Legal, folder: Path) -> Quantized | None:
+        scheme = legal.backend.scheme(legal.target)
+        if scheme is None:
+            return None
+        np.savez(folder / "calib.npz", **graph.samples(SAMPLES, seed=11))
+        options = CalibrationOptions(DataOptions(str(folder / "calib.npz")), method="minmax", bias_correction=False)
+        return build.quantized(legal, scheme, build.calibrated(model, options), options, ())
