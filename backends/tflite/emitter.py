@@ -57,6 +57,11 @@ class Emitter:
             self._tensors[value, last] = self._make(value, last)
         return self._tensors[value, last]
 
+    def in_order(self, value: ir.Value, *, last: bool) -> int:
+        """The value's tensor with its elements as in this layout; the other layout's where none would move."""
+        held = (value, not last) in self._tensors and (value, last) not in self._tensors
+        return self.tensor(value, last=last != (held and rank(value) >= 3 and moves_nothing(dims(value, last=False))))
+
     def spec(self, value: ir.Value, *, last: bool) -> TensorSpec:
         """Name, dims, dtype and quantization of a value's tensor."""
         dtype = ir.numpy_dtype(value)
@@ -157,6 +162,10 @@ class Call:
     def x(self, position: int = 0) -> int:
         """The input's tensor in the call's layout."""
         return self.emitter.tensor(self.value(position), last=self.last)
+
+    def elements(self, position: int = 0) -> int:
+        """The input's tensor for a reader that looks at its elements' order alone."""
+        return self.emitter.in_order(self.value(position), last=self.last)
 
     def dims(self, position: int = 0) -> tuple[int, ...]:
         """The input's dims in the call's layout; -1 for a dynamic one."""
@@ -259,9 +268,19 @@ def _integers(value: ir.Value) -> Array:
     stored = ir.const(value)
     if stored is not None:
         return stored
-    scale, zero, _ = quantization(value)
+    scale, zero, axis = quantization(value)
     data = constant(value)
-    if data is None or scale.ndim:
-        raise EffcError(f"{value.name!r} is not a per-tensor constant", where="tflite emission")
-    steps = np.rint(np.asarray(data, np.float32) / np.asarray(scale, np.float32))
-    return np.asarray(np.clip(steps + np.asarray(zero, np.float32), -128, 127), np.int8)
+    if data is None:
+        raise EffcError(f"{value.name!r} is not constant", where="tflite emission")
+    return quantize_array(data, scale, zero, axis)
+
+
+def quantize_array(data: Array, scale: Array, zero: Array, axis: int) -> Array:
+    """clip(round(x / scale) + zero_point), as QuantizeLinear is defined; the integers' type is the zero point's."""
+    shape = [1] * data.ndim
+    if scale.size > 1:
+        shape[axis] = scale.size
+    limits = np.iinfo(zero.dtype.name)
+    steps = np.rint(np.asarray(data, np.float32) / np.asarray(scale, np.float32).reshape(shape))
+    wide = steps + np.asarray(zero, np.float32).reshape(shape if zero.size > 1 else ())
+    return np.asarray(np.clip(wide, limits.min, limits.max), zero.dtype)

@@ -12,6 +12,7 @@ import numpy as np
 from effc.backends.tflite.layout import to_last
 from effc.backends.tflite.ops.windows import Window
 from effc.backends.tflite.plan import only_reader
+from effc.backends.tflite.trained import signed, stored
 from effc.compiler import ir
 from effc.compiler.edit import Before, rank
 from effc.compiler.passes import affine
@@ -294,6 +295,16 @@ def constant_affine(node: ir.Node) -> bool:
 
 
 _BROADCASTING = frozenset({"Add", "Sub", "Mul", "Div", "Pow", "Max", "Min", "Where", "Equal", "Greater", "Less"})
-_COMMON: tuple[Rule, ...] = (global_pool, batch_norm, hard_sigmoid, variadic, conv_1d, gemm_form, padded_average)
+_COMMON: tuple[Rule, ...] = (
+    stored,
+    signed,
+    global_pool,
+    batch_norm,
+    hard_sigmoid,
+    variadic,
+    conv_1d,
+    gemm_form,
+    padded_average,
+)
 _INT8: tuple[Rule, ...] = (same_average, hard_swish, divide_by_constant)
 _LATE: tuple[Rule, ...] = (equal_ranks, constant_affine, scale_into_consumers, flatten_into_gemm)

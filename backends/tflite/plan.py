@@ -48,13 +48,45 @@ def _integer(node: ir.Node, follower: ir.Node | None) -> Planned | None:
     if follower is not None and not scheme.fused(node, follower):
         return None
     quantizers = [only_reader(v) for v in (follower or node).outputs]
-    quantized = [v for v in _data(node) if v.dtype == ir.DataType.FLOAT]
-    if node.op_type not in scheme.INT8.ops or not all(is_quantized(v) for v in quantized):
+    operands = [v for v in _data(node) if v.dtype == ir.DataType.FLOAT]
+    if node.op_type not in scheme.INT8.ops or not all(is_quantized(v) for v in operands):
         return None
     if not all(q is not None and q.op_type == QUANTIZE for q in quantizers):
         return None
     made = tuple(q.outputs[0] for q in quantizers if q is not None)
+    if not _admissible(node, operands, made):
+        return None
     return Planned(node, True, None if follower is None else scheme.activation(follower) or "NONE", made)
+
+
+def _admissible(node: ir.Node, operands: list[ir.Value], made: tuple[ir.Value, ...]) -> bool:
+    """Whether the kernel keeps to what the scales say: some fail, and some are silently wrong, where they differ.
+
+    The scheme sees to it for what effc quantizes; Q/DQ that came with the model may say anything.
+    """
+    rule, outputs = scheme.INT8.ops[node.op_type], [_numbers(v) for v in made]
+    if rule.output is not None and any(o != (rule.output.scale, rule.output.zero_point) for o in outputs):
+        return False
+    if rule.weight is not None:
+        weight = node.inputs[rule.weight]
+        return weight is not None and not quantization(_stored(weight))[1].any()
+    same = node.op_type in scheme.SAME_SCALE
+    return not same or len({*outputs, *(_numbers(_stored(v)) for v in operands)}) == 1
+
+
+def _numbers(value: ir.Value) -> tuple[float, int]:
+    """Scale and zero point of a tensor quantized as a whole."""
+    scale, zero, _ = quantization(value)
+    return float(scale.ravel()[0]), int(zero.ravel()[0])
+
+
+def _stored(value: ir.Value) -> ir.Value:
+    """The integers behind a dequantized value."""
+    producer = value.producer()
+    found = None if producer is None else producer.inputs[0]
+    if found is None:
+        raise ValueError(f"{value.name!r} is not dequantized")
+    return found
 
 
 def _float(node: ir.Node, follower: ir.Node | None) -> Planned:
@@ -75,9 +107,16 @@ def is_quantized(value: ir.Value) -> bool:
 
 
 def _data(node: ir.Node) -> list[ir.Value]:
-    """The operands without Clip's bounds, Pad's value and Resize's scales, which are parameters."""
+    """The operands without parameters (Clip's bounds, Pad's value, Resize's scales) and without a float bias.
+
+    A bias that came as floats is rounded to its int32 step when it is written.
+    """
     count = 1 if node.op_type in ("Clip", "Pad", "Resize") else len(node.inputs)
-    return [v for v in node.inputs[:count] if v is not None]
+    rule = scheme.INT8.ops.get(node.op_type)
+    bias = None if rule is None or rule.bias is None else rule.bias
+    return [
+        v for i, v in enumerate(node.inputs[:count]) if v is not None and not (i == bias and ir.const(v) is not None)
+    ]
 
 
 def foreign(node: ir.Node) -> str | None:

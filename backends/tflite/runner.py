@@ -20,6 +20,9 @@ class LiteRTRunner:
         from ai_edge_litert.interpreter import Interpreter
 
         self._interpreter: Any = Interpreter(model_path=str(folder / file), num_threads=threads)
+        self._inputs: dict[str, int] = {}
+        self._outputs: dict[str, int] = {}
+        self._shapes: dict[str, tuple[int, ...]] = {}
         self._interpreter.allocate_tensors()
         self._refresh()
 
@@ -53,6 +56,12 @@ class LiteRTRunner:
             "peak_rss_mb": host.peak_rss_mb(),
         }
 
+    def op_types(self) -> Counter[tuple[str, str]]:
+        """How many operators there are of each name and output type, before delegation."""
+        types = {d["index"]: np.dtype(d["dtype"]).name for d in self._interpreter.get_tensor_details()}
+        own = [op for op in self._interpreter._get_ops_details() if op["op_name"] != "DELEGATE"]
+        return Counter((op["op_name"], types.get(int(op["outputs"][0]), "")) for op in own)
+
     @staticmethod
     def _outside(own: list[Any], delegates: list[Any]) -> list[Any]:
         """The operators that no delegate took over: those none of whose outputs a delegate makes or hides.
@@ -77,6 +86,7 @@ class LiteRTRunner:
     def _set(self, feeds: Feeds) -> None:
         wanted = {name: feeds[name].shape for name in self._inputs}
         if wanted != self._shapes:
+            self._shapes = {}  # not those of a resize that failed half-way
             for name, shape in wanted.items():
                 self._interpreter.resize_tensor_input(self._inputs[name], list(shape))
             self._interpreter.allocate_tensors()
@@ -87,7 +97,7 @@ class LiteRTRunner:
     def _refresh(self) -> None:
         """Names to tensor indices by the signature, which keeps the ONNX names."""
         signature = self._interpreter._get_full_signature_list()["serving_default"]
-        self._inputs: dict[str, int] = dict(signature["inputs"])
-        self._outputs: dict[str, int] = dict(signature["outputs"])
+        self._inputs = dict(signature["inputs"])
+        self._outputs = dict(signature["outputs"])
         details = {d["index"]: d["shape"] for d in self._interpreter.get_input_details()}
         self._shapes = {name: tuple(int(d) for d in details[index]) for name, index in self._inputs.items()}

@@ -22,7 +22,7 @@ def _check_reshape(node: ir.Node) -> str | None:
 @TABLE.op("Reshape", "Flatten", "Squeeze", "Unsqueeze", check=_check_reshape)
 def reshape(call: Call) -> None:
     """The same elements in other dims."""
-    call.emitter.reshape(call.x(), call.out(), call.out_dims())
+    call.emitter.reshape(call.elements(), call.out(), call.out_dims())
 
 
 @TABLE.op("Transpose")

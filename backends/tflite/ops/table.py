@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from effc.backends.tflite.emitter import Call, rank
+from effc.backends.tflite.plan import constant
 from effc.compiler import ir
 from effc.compiler.lowering import OpTable
 
@@ -28,7 +29,7 @@ def needs_constant(node: ir.Node, *positions: int) -> str | None:
     """These inputs, where given, must be constant."""
     for position in positions:
         value = node.inputs[position] if len(node.inputs) > position else None
-        if value is not None and ir.const(value) is None:
+        if value is not None and constant(value) is None:
             return f"input {position} ({value.name!r}) must be constant"
     return None
 
