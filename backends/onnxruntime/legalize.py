@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from effc.compiler import ir
+from effc.compiler.decompose import constant_affine, hard_sigmoid, hard_swish, scale_into_consumers
+from effc.compiler.passes.rewrite import each
 from effc.compiler.phase import Phase, Step
 
 
@@ -47,4 +49,14 @@ def undilated_averages(model: ir.Model) -> bool:
     return bool(stated)
 
 
-INT8_PHASE = Phase("ort-int8", (Step("pool means", pool_means), Step("undilated averages", undilated_averages)))
+_RULES = (hard_sigmoid, hard_swish, constant_affine, scale_into_consumers)
+
+INT8_PHASE = Phase(
+    "ort-legalize",
+    (
+        Step("pool_means", pool_means),
+        Step("undilated_averages", undilated_averages),
+        *(Step(rule.__name__, each(rule)) for rule in _RULES),
+    ),
+    rounds=4,
+)

@@ -88,7 +88,7 @@ def sides(node: ir.Node) -> tuple[Side, Side]:
         return _transpose_sides(node)
     if node.op_type in ("Softmax", "LogSoftmax") and _rank(node) >= 3 and ir.attr_int(node, "axis", -1) == 1:
         return Side.LAST, Side.LAST
-    free = node.op_type in FREE_OPS and all(_keeps_rank(node, v) for v in node.outputs)
+    free = node.op_type in FREE_OPS and all(_keeps_rank(node, v) for v in node.outputs) and _keeps_order(node)
     return (Side.FREE, Side.FREE) if free else (Side.FIRST, Side.FIRST)
 
 
@@ -172,6 +172,16 @@ def _keeps_rank(node: ir.Node, output: ir.Value) -> bool:
         return False
     rank = len(output.shape)
     return rank < 3 or all(v.shape is not None and len(v.shape) == rank for v in _activations(node))
+
+
+def _keeps_order(node: ir.Node) -> bool:
+    """Whether the axes that a reduction drops leave the others in ONNX's order, in either layout."""
+    if not node.op_type.startswith("Reduce") or ir.attr_int(node, "keepdims", 1):
+        return True
+    rank, axes = len(ir.shape(node.inputs[0]) or ()), ir.const(node.inputs[1]) if len(node.inputs) > 1 else None
+    dropped = set(range(rank)) if axes is None else {int(a) % rank for a in axes}
+    kept = [axis for axis in to_last(rank) if axis not in dropped]
+    return kept == sorted(kept)
 
 
 def _rank(node: ir.Node) -> int:

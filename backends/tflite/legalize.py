@@ -14,12 +14,10 @@ from effc.backends.tflite.ops.windows import Window
 from effc.backends.tflite.plan import only_reader
 from effc.backends.tflite.trained import signed, stored
 from effc.compiler import ir
+from effc.compiler.decompose import constant_affine, hard_sigmoid, hard_swish, scale_into_consumers
 from effc.compiler.edit import Before, rank
-from effc.compiler.passes import affine
 from effc.compiler.passes.rewrite import Rule, each, graph_of
 from effc.compiler.phase import Phase, Step
-
-LINEAR_CARRIERS = frozenset({"AveragePool", "ReduceMean", "Reshape", "Transpose"})
 
 
 def phases(precision: str) -> tuple[Phase, ...]:
@@ -52,17 +50,6 @@ def batch_norm(node: ir.Node) -> bool:
     product = before.op("Mul", node.inputs[0], before.const("factor", factor.reshape(shape).astype(np.float32)))
     offset = (bias - mean * factor).reshape(shape).astype(np.float32)
     return before.replace(before.op("Add", product, before.const("offset", offset)))
-
-
-def hard_sigmoid(node: ir.Node) -> bool:
-    """HardSigmoid(x) is Clip(alpha x + beta, 0, 1), whose affine part a convolution before it takes in."""
-    if node.op_type != "HardSigmoid":
-        return False
-    before = Before(node)
-    alpha, beta = ir.attr_float(node, "alpha", 0.2), ir.attr_float(node, "beta", 0.5)
-    product = before.op("Mul", node.inputs[0], before.scalar("alpha", alpha))
-    total = before.op("Add", product, before.scalar("beta", beta))
-    return before.replace(before.op("Clip", total, before.scalar("lo", 0.0), before.scalar("hi", 1.0)))
 
 
 def variadic(node: ir.Node) -> bool:
@@ -102,15 +89,14 @@ def conv_1d(node: ir.Node) -> bool:
     """A window over (N, C, W) is one over (N, C, 1, W)."""
     if node.op_type not in ("Conv", "AveragePool", "MaxPool") or rank(node.inputs[0]) != 3:
         return False
+    weight = ir.const(node.inputs[1]) if node.op_type == "Conv" else None
+    if node.op_type == "Conv" and weight is None:
+        return False
     before = Before(node)
     axes = before.const("axes", np.asarray([2], np.int64))
     attributes: dict[str, object] = {k: _widened(k, a) for k, a in node.attributes.items()}
-    source = before.op("Unsqueeze", node.inputs[0], axes)
-    operands: list[ir.Value | None] = [source, *node.inputs[1:]]
-    if node.op_type == "Conv":
-        weight = ir.const(node.inputs[1])
-        if weight is None:
-            return False
+    operands = [before.op("Unsqueeze", node.inputs[0], axes), *node.inputs[1:]]
+    if weight is not None:
         operands[1] = before.const("weight", weight[:, :, None, :])
     return before.replace(before.op("Squeeze", before.op(node.op_type, *operands, **attributes), axes))
 
@@ -186,17 +172,6 @@ def _coverage(window: Window, dims: tuple[int, ...], out: tuple[int, ...], *, co
     return result
 
 
-def hard_swish(node: ir.Node) -> bool:
-    """HardSwish(x) is (x Clip(x + 3, 0, 6)) / 6: an ADD with fused RELU6 and a MUL, all delegated in int8."""
-    if node.op_type != "HardSwish":
-        return False
-    before = Before(node)
-    shifted = before.op("Add", node.inputs[0], before.scalar("three", 3.0))
-    gate = before.op("Clip", shifted, before.scalar("lo", 0.0), before.scalar("hi", 6.0))
-    product = before.op("Mul", node.inputs[0], gate)
-    return before.replace(before.op("Mul", product, before.scalar("sixth", 1.0 / 6.0)))
-
-
 def divide_by_constant(node: ir.Node) -> bool:
     """x / c is x (1 / c): there is no delegated int8 DIV."""
     divisor = ir.const(node.inputs[1]) if node.op_type == "Div" else None
@@ -204,50 +179,6 @@ def divide_by_constant(node: ir.Node) -> bool:
         return False
     before, reciprocal = Before(node), (1.0 / np.asarray(divisor, np.float64)).astype(np.float32)
     return before.replace(before.op("Mul", node.inputs[0], before.const("reciprocal", reciprocal)))
-
-
-def scale_into_consumers(node: ir.Node) -> bool:
-    """W (s x) is (s W) x: a scalar factor moves into the weights of the convolutions and products that read it."""
-    if node.op_type != "Mul":
-        return False
-    factor = next((c for v in node.inputs if (c := ir.const(v)) is not None and c.size == 1), None)
-    data = next((v for v in node.inputs if ir.const(v) is None), None)
-    if factor is None or data is None or node.outputs[0].is_graph_output() or rank(data) < factor.ndim:
-        return False
-    carriers: list[ir.Node] = []
-    readers = _linear_readers(node.outputs[0], carriers)
-    if not readers:
-        return False
-    for reader in readers:
-        weight = ir.const(reader.inputs[1])
-        scaled = np.asarray(weight) * factor.reshape(())
-        reader.replace_input_with(1, Before(reader).const("scaled", scaled.astype(np.float32)))
-    for carrier in carriers:
-        carrier.outputs[0].name = ir.fresh_name(graph_of(node), f"{carrier.outputs[0].name}_unscaled")
-    ir.replace_uses(node.outputs[0], data)
-    ir.remove(graph_of(node), [node])
-    return True
-
-
-def _linear_readers(value: ir.Value, carriers: list[ir.Node]) -> list[ir.Node] | None:
-    """All weight-carrying readers behind a value, through ops that commute with a factor; None if any is not."""
-    found: list[ir.Node] = []
-    for node in value.consumers():
-        if node.op_type in LINEAR_CARRIERS and not node.outputs[0].is_graph_output():
-            carriers.append(node)
-            behind = _linear_readers(node.outputs[0], carriers)
-            if behind is None:
-                return None
-            found += behind
-        elif _has_weight(node) and node.inputs[0] is value:
-            found.append(node)
-        else:
-            return None
-    return found if not value.is_graph_output() else None
-
-
-def _has_weight(node: ir.Node) -> bool:
-    return node.op_type in ("Conv", "Gemm", "MatMul") and ir.const(node.inputs[1]) is not None
 
 
 def flatten_into_gemm(node: ir.Node) -> bool:
@@ -262,7 +193,8 @@ def flatten_into_gemm(node: ir.Node) -> bool:
     if product is None or product.op_type not in ("Gemm", "MatMul") or not moved:
         return False
     weight = ir.const(product.inputs[1])
-    if weight is None or product.inputs[0] is not node.outputs[0] or ir.attr_int(product, "transA", 0):
+    readable = weight is not None and weight.ndim == 2 and product.inputs[0] is node.outputs[0]
+    if weight is None or not readable or ir.attr_int(product, "transA", 0):
         return False
     transposed = bool(ir.attr_int(product, "transB", 0))
     order = np.arange(out[1]).reshape(dims).transpose([*range(1, len(dims)), 0]).ravel()
@@ -287,11 +219,6 @@ def _made_by_window(value: ir.Value) -> bool:
             return False
         value = producer.inputs[0]
     return False
-
-
-def constant_affine(node: ir.Node) -> bool:
-    """What an added affine map was for: it goes into the convolution or product before it."""
-    return node.op_type in ("Mul", "Add") and affine.constant_affine(node)
 
 
 _BROADCASTING = frozenset({"Add", "Sub", "Mul", "Div", "Pow", "Max", "Min", "Where", "Equal", "Greater", "Less"})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
+from effc.backends.tflite.layout import root
 from effc.calibration.scheme import OpRule, QParams, Scheme
 from effc.compiler import ir
 from effc.compiler.passes import fuse
@@ -59,9 +60,18 @@ def activation(node: ir.Node) -> str | None:
     return None if found is None else _BOUNDS.get(found)
 
 
+def by_matrix(node: ir.Node) -> bool:
+    """Whether a MatMul's right side is a constant matrix: FULLY_CONNECTED, where others are BATCH_MATMUL."""
+    right = node.inputs[1]
+    weight = None if right is None else ir.const(root(right))
+    return weight is not None and weight.ndim == 2
+
+
 def follows(producer: ir.Node, follower: ir.Node) -> bool:
     """Whether `follower` is a clamp behind a kernel that may take it in."""
-    return producer.op_type in FUSABLE and follower.inputs[0] in producer.outputs and bounds(follower) is not None
+    if producer.op_type not in FUSABLE or (producer.op_type == "MatMul" and not by_matrix(producer)):
+        return False
+    return follower.inputs[0] in producer.outputs and bounds(follower) is not None
 
 
 def fused(producer: ir.Node, follower: ir.Node) -> bool:
@@ -76,8 +86,7 @@ def fused(producer: ir.Node, follower: ir.Node) -> bool:
 def accepts(node: ir.Node) -> bool:
     """Whether this node has an int8 kernel worth running."""
     if node.op_type == "MatMul":
-        weight = ir.const(node.inputs[1])
-        return weight is not None and weight.ndim == 2
+        return by_matrix(node)
     if node.op_type in ("Relu", "Clip"):
         return bounds(node) is not None
     return all(v is None or v.dtype in (ir.DataType.FLOAT, None) for v in node.inputs[:1])

@@ -187,7 +187,14 @@ def gelu(call: Call) -> None:
     call.emit("GELU", (call.x(),), "Gelu", approximate=ir.attr_str(call.node, "approximate", "none") == "tanh")
 
 
-@TABLE.op("PRelu", check=lambda node: needs_float(node) or needs_constant(node, 1))
+def _check_prelu(node: ir.Node) -> str | None:
+    slope = ir.const(node.inputs[1])
+    if slope is not None and slope.ndim == rank(node.outputs[0]) and slope.shape[:1] not in ((), (1,)):
+        return "its slope differs over the batch"
+    return needs_float(node) or needs_constant(node, 1)
+
+
+@TABLE.op("PRelu", check=_check_prelu)
 def prelu(call: Call) -> None:
     """x where x >= 0, slope x elsewhere; the slope has no batch dim."""
     slope = call.array(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from effc.backends.tflite import scheme
 from effc.backends.tflite.emitter import Call, Constant, rank
 from effc.backends.tflite.ops.conv import put_bias, put_weight
 from effc.backends.tflite.ops.table import TABLE, needs_constant, needs_float
@@ -34,8 +35,7 @@ def gemm(call: Call) -> None:
 @TABLE.op("MatMul", check=_check_matmul)
 def matmul(call: Call) -> None:
     """y = a b over the last two axes."""
-    weight = ir.const(call.node.inputs[1]) if not call.integer else call.array(1)
-    if weight is not None and weight.ndim == 2 and rank(call.value(0)) >= 2:
+    if scheme.by_matrix(call.node):
         _fully_connected(call, transposed=False)
     else:
         call.emit("BATCH_MATMUL", (call.x(0), call.x(1)), "BatchMatMul")

@@ -1,0 +1,83 @@
+"""Rules that several backends' legalizations share: activations written as the arithmetic that has integer kernels."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from effc.compiler import ir
+from effc.compiler.edit import Before, rank
+from effc.compiler.passes import affine
+from effc.compiler.passes.rewrite import graph_of
+
+LINEAR_CARRIERS = frozenset({"AveragePool", "ReduceMean", "Reshape", "Transpose"})
+
+
+def hard_sigmoid(node: ir.Node) -> bool:
+    """HardSigmoid(x) is Clip(alpha x + beta, 0, 1), whose affine part a convolution before it takes in."""
+    if node.op_type != "HardSigmoid":
+        return False
+    before = Before(node)
+    alpha, beta = ir.attr_float(node, "alpha", 0.2), ir.attr_float(node, "beta", 0.5)
+    product = before.op("Mul", node.inputs[0], before.scalar("alpha", alpha))
+    total = before.op("Add", product, before.scalar("beta", beta))
+    return before.replace(before.op("Clip", total, before.scalar("lo", 0.0), before.scalar("hi", 1.0)))
+
+
+def hard_swish(node: ir.Node) -> bool:
+    """HardSwish(x) is (x Clip(x + 3, 0, 6)) / 6: an ADD with fused RELU6 and a MUL, all delegated in int8."""
+    if node.op_type != "HardSwish":
+        return False
+    before = Before(node)
+    shifted = before.op("Add", node.inputs[0], before.scalar("three", 3.0))
+    gate = before.op("Clip", shifted, before.scalar("lo", 0.0), before.scalar("hi", 6.0))
+    product = before.op("Mul", node.inputs[0], gate)
+    return before.replace(before.op("Mul", product, before.scalar("sixth", 1.0 / 6.0)))
+
+
+def scale_into_consumers(node: ir.Node) -> bool:
+    """W (s x) is (s W) x: a scalar factor moves into the weights of the convolutions and products that read it."""
+    if node.op_type != "Mul":
+        return False
+    factor = next((c for v in node.inputs if (c := ir.const(v)) is not None and c.size == 1), None)
+    data = next((v for v in node.inputs if ir.const(v) is None), None)
+    if factor is None or data is None or node.outputs[0].is_graph_output() or rank(data) < factor.ndim:
+        return False
+    carriers: list[ir.Node] = []
+    readers = _linear_readers(node.outputs[0], carriers)
+    if not readers:
+        return False
+    for reader in readers:
+        weight = ir.const(reader.inputs[1])
+        scaled = np.asarray(weight) * factor.reshape(())
+        reader.replace_input_with(1, Before(reader).const("scaled", scaled.astype(np.float32)))
+    for carrier in carriers:
+        carrier.outputs[0].name = ir.fresh_name(graph_of(node), f"{carrier.outputs[0].name}_unscaled")
+    ir.replace_uses(node.outputs[0], data)
+    ir.remove(graph_of(node), [node])
+    return True
+
+
+def _linear_readers(value: ir.Value, carriers: list[ir.Node]) -> list[ir.Node] | None:
+    """All weight-carrying readers behind a value, through ops that commute with a factor; None if any is not."""
+    found: list[ir.Node] = []
+    for node in value.consumers():
+        if node.op_type in LINEAR_CARRIERS and not node.outputs[0].is_graph_output():
+            carriers.append(node)
+            behind = _linear_readers(node.outputs[0], carriers)
+            if behind is None:
+                return None
+            found += behind
+        elif _has_weight(node) and node.inputs[0] is value:
+            found.append(node)
+        else:
+            return None
+    return found if not value.is_graph_output() else None
+
+
+def _has_weight(node: ir.Node) -> bool:
+    return node.op_type in ("Conv", "Gemm", "MatMul") and ir.const(node.inputs[1]) is not None
+
+
+def constant_affine(node: ir.Node) -> bool:
+    """What an added affine map was for: it goes into the convolution or product before it."""
+    return node.op_type in ("Mul", "Add") and affine.constant_affine(node)
