@@ -9,7 +9,9 @@ from effc.compiler.edit import Before, rank
 from effc.compiler.passes import affine
 from effc.compiler.passes.rewrite import graph_of
 
-LINEAR_CARRIERS = frozenset({"AveragePool", "ReduceMean", "Reshape", "Transpose"})
+LINEAR_CARRIERS = frozenset(
+    {"AveragePool", "GlobalAveragePool", "Mul", "ReduceMean", "Reshape", "Squeeze", "Transpose"}
+)
 
 
 def hard_sigmoid(node: ir.Node) -> bool:
@@ -44,7 +46,8 @@ def scale_into_consumers(node: ir.Node) -> bool:
         return False
     carriers: list[ir.Node] = []
     readers = _linear_readers(node.outputs[0], carriers)
-    if not readers:
+    scaled = {node.outputs[0], *(carrier.outputs[0] for carrier in carriers)}
+    if not readers or any(sum(v in scaled for v in carrier.inputs) > 1 for carrier in carriers):
         return False
     for reader in readers:
         weight = ir.const(reader.inputs[1])

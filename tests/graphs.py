@@ -119,6 +119,12 @@ GRAPHS = (
         "g = GlobalAveragePool(x) c = Conv(g, w, b) s = HardSigmoid(c) y = Mul(x, s)",
         (("w", (8, 8, 1, 1)), ("b", (8,))),
     ),
+    Graph(
+        "hard_swish_then_squeeze_excite",
+        "h = HardSwish(x) g = GlobalAveragePool(h) c = Conv(g, w, b) s = HardSigmoid(c) m = Mul(h, s) y = Conv(m, k)",
+        (("w", (8, 8, 1, 1)), ("b", (8,)), ("k", (6, 8, 1, 1))),
+    ),
+    Graph("hard_swish_squared", "h = HardSwish(x) m = Mul(h, h) y = Conv(m, k)", (("k", (6, 8, 1, 1)),)),
     Graph("relu_alone", "y = Relu(x)"),
     Graph("clip_alone", f"{SIX} y = Clip(x, lo, hi)"),
     Graph(
