@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from effc.bench.adapt import Adapter
 from effc.bench.remote import RemoteRunner, open_runner
 from effc.compiler.metrics import Sums
+from effc.core import function
 from effc.core.artifact import Artifact
 from effc.core.errors import BackendFailed, BadInput
 from effc.core.manifest import OutputError, Top1, Verification
@@ -20,18 +20,40 @@ from effc.core.manifest import OutputError, Top1, Verification
 Array = NDArray[np.generic]
 Feeds = Mapping[str, Array]
 Metric = Callable[[Mapping[str, Array], Array], float]
+METRIC = "--metric"
 
 
 @dataclass(frozen=True)
 class Labels:
-    """True classes, one for each sample.
+    """What is known of each sample: without a metric, its true class.
 
     Attributes:
+        values: first axis samples.
         metric: `module:function` that replaces top-1; it takes (outputs by name, labels) and returns a fraction.
+        source: what errors name.
     """
 
     values: Array
     metric: str = ""
+    source: str = ""
+
+    @classmethod
+    def of(cls, values: Array | None, metric: str, source: str) -> Labels | None:
+        """None where there are no labels. Raises BadInput when a metric lacks them, or is not there."""
+        if metric:
+            function.load(metric, METRIC)
+        if metric and values is None:
+            raise BadInput("a metric needs labels", where=source, hint="add an array `label`, one entry a sample")
+        return None if values is None else cls(values, metric, source)
+
+    def check(self, classes: int) -> None:
+        """Raise BadInput unless they are one class from 0 to `classes` - 1 for each sample."""
+        rows = self.values.reshape(len(self.values), -1)
+        numbers = rows.shape[1] == 1 and self.values.dtype.kind in "biuf"
+        if not (numbers and np.isin(rows, np.arange(classes)).all()):
+            hint = "the array `label` holds class indices; --metric module:function takes labels of any kind"
+            what = f"its labels are not one class from 0 to {classes - 1} for each sample"
+            raise BadInput(f"{what}: {_summary(self.values)}", where=self.source, hint=hint)
 
 
 @dataclass
@@ -53,7 +75,8 @@ class Comparison:
         """Take in one batch, outputs by ONNX name, first axis samples."""
         for name, expected in reference.items():
             self.sums[name] = self.sums.get(name, Sums()) + _compare(name, _rows(expected), _rows(result[name]))
-        self.classes = self.classes or next((name for name, array in reference.items() if _classifies(array)), "")
+        if not self.classes:
+            self._find_classes(reference)
         if self.classes:
             self._classify(np.argmax(reference[self.classes], axis=1), np.argmax(result[self.classes], axis=1))
         if self.labels and self.labels.metric:
@@ -69,6 +92,11 @@ class Comparison:
         share = self.same / self.samples if self.classes else None
         return Verification(outputs, self.samples, share, self._top1(data), data=data)
 
+    def _find_classes(self, reference: Feeds) -> None:
+        self.classes = next((name for name, array in reference.items() if _classifies(array)), "")
+        if self.classes and self.labels and not self.labels.metric:
+            self.labels.check(reference[self.classes].shape[1])
+
     def _classify(self, expected: Array, found: Array) -> None:
         self.same += int((expected == found).sum())
         if self.labels:
@@ -83,8 +111,9 @@ class Comparison:
         if len(self.labels.values) != self.samples:
             raise BadInput(f"there are {len(self.labels.values)} labels for {self.samples} samples", where=data)
         if self.labels.metric:
-            metric = load_metric(self.labels.metric)
-            before, after = (float(metric(_joined(kept), self.labels.values)) for kept in self.kept)
+            metric: Metric = function.load(self.labels.metric, METRIC)
+            with function.told(f"{METRIC} {self.labels.metric}"):
+                before, after = (float(metric(_joined(kept), self.labels.values)) for kept in self.kept)
             return Top1(before, after, self.samples)
         return Top1(self.hits[0] / self.samples, self.hits[1] / self.samples, self.samples) if self.classes else None
 
@@ -123,17 +152,6 @@ def infer(runner: RemoteRunner, adapter: Adapter, feeds: Feeds, names: tuple[str
     return _joined(parts)
 
 
-def load_metric(name: str) -> Metric:
-    """The function that `module:function` names. Raises BadInput when there is none."""
-    module, _, attribute = name.partition(":")
-    try:
-        found: Metric = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        hint = "write module:function, of a module on PYTHONPATH"
-        raise BadInput(f"there is no function {name!r} ({error})", where="--metric", hint=hint) from None
-    return found
-
-
 def _joined(parts: list[Feeds]) -> dict[str, Array]:
     return {name: np.concatenate([np.atleast_1d(part[name]) for part in parts]) for name in parts[0]} if parts else {}
 
@@ -141,6 +159,13 @@ def _joined(parts: list[Feeds]) -> dict[str, Array]:
 def _rows(array: Array) -> Array:
     """At least two axes, samples first, so that a vector is one column and not one row."""
     return array.reshape(-1, 1) if array.ndim < 2 else array
+
+
+def _summary(labels: Array) -> str:
+    """What an array of labels looks like."""
+    numbers = labels.dtype.kind in "iuf" and labels.size
+    span = f", from {labels.min()} to {labels.max()}" if numbers else ""
+    return f"{labels.dtype} {list(labels.shape)}{span}"
 
 
 def _classifies(array: Array) -> bool:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import math
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -18,6 +20,7 @@ from numpy.typing import NDArray
 from effc.core.errors import BadInput
 
 Array = NDArray[np.generic]
+_UNREADABLE = (zipfile.BadZipFile, zlib.error, OSError, ValueError, EOFError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -37,20 +40,30 @@ class Member:
 
 def open_npz(path: Path) -> dict[str, Member]:
     """The arrays of a .npz by name, not read yet. Raises BadInput when the file is no .npz or holds objects."""
+    with readable(path), zipfile.ZipFile(path) as archive:
+        entries = [e for e in archive.infolist() if e.filename.endswith(".npy")]
+        return {m.name: m for m in (_member(path, archive, entry) for entry in entries)}
+
+
+def load_npz(path: Path, wanted: Callable[[str], bool]) -> dict[str, Array]:
+    """The wanted arrays of a .npz, whole. Raises BadInput when the file is no .npz or holds objects."""
+    with readable(path), zipfile.ZipFile(path), np.load(path, allow_pickle=False) as arrays:
+        return {name: np.asarray(arrays[name]) for name in arrays.files if wanted(name)}
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Whatever shows within that a file is damaged or of another kind becomes a BadInput."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            entries = [e for e in archive.infolist() if e.filename.endswith(".npy")]
-            return {m.name: m for m in (_member(path, archive, entry) for entry in entries)}
-    except (zipfile.BadZipFile, OSError, ValueError, EOFError) as error:
-        raise BadInput(f"it cannot be read as .npz ({error})", where=str(path)) from error
+        yield
+    except _UNREADABLE as error:
+        raise BadInput(f"it cannot be read as {path.suffix or '.npz'} ({error})", where=str(path)) from error
 
 
 def load_npy(path: Path) -> Array:
     """One .npy file, mapped. Raises BadInput when it is none."""
-    try:
+    with readable(path):
         return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
-    except (OSError, ValueError, EOFError) as error:
-        raise BadInput(f"it cannot be read as .npy ({error})", where=str(path)) from error
 
 
 def _member(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Member:
@@ -76,7 +89,7 @@ def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
 def _streamed(path: Path, entry: zipfile.ZipInfo, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Iterator[Array]:
     """Rows of a compressed array, one in memory at a time."""
     size = math.prod(shape[1:]) * dtype.itemsize
-    with zipfile.ZipFile(path) as archive, archive.open(entry) as stream:
+    with readable(path), zipfile.ZipFile(path) as archive, archive.open(entry) as stream:
         _header(stream)
         for _ in range(shape[0]):
             data = stream.read(size)

@@ -12,6 +12,8 @@ from effc.compiler import ir
 from effc.compiler.ranges import Range
 
 _NO_RULE = OpRule()
+_OTHER_FLOATS = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE)
+"""Nodes on these stay as they are: Q/DQ stand for float32."""
 _DATA_INPUTS = {"Clip": 1, "Pad": 1, "Resize": 1, "Reshape": 1, "Slice": 1, "Dropout": 1}
 """Ops whose later float inputs are parameters of the op, not data."""
 
@@ -81,6 +83,8 @@ def _is_float(value: ir.Value | None) -> bool:
 
 def _wanted(node: ir.Node, scheme: Scheme) -> bool:
     if node.domain not in ("", "ai.onnx") or node.op_type not in scheme.ops or not scheme.accepts(node):
+        return False
+    if any(v is not None and v.dtype in _OTHER_FLOATS for v in (*node.inputs, *node.outputs)):
         return False
     rule = scheme.ops[node.op_type]
     if rule.weight is not None and not has_weight(node, rule):

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
-import os
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
-from effc.calibration.arrays import Array, load_npy, open_npz
+from effc.calibration.arrays import Array, load_npy, load_npz, open_npz
 from effc.calibration.fit import LABEL, Fit, fit
 from effc.calibration.preprocess import IMAGE_SUFFIXES, Preprocess
 from effc.compiler.oracle import Input, seeded_feeds
+from effc.core import function
 from effc.core.errors import BadInput
 from effc.core.files import sha256 as file_sha256
 from effc.core.options import DataOptions
@@ -106,13 +104,14 @@ def open_data(options: DataOptions, inputs: Sequence[InputInfo], seed: int = 0) 
     """
     wanted = tuple(Input(i.name, np.dtype(i.dtype), tuple(i.shape)) for i in inputs)  # type: ignore[call-overload]
     source = _limited(_source(options, wanted, seed), options.limit)
-    if not source.length:
+    first = next(source.samples(), None)
+    if not source.length or first is None:
         raise BadInput("it holds no samples", where=options.spec)
-    first = next(source.samples())
     matched = fit(options.spec, wanted, first)
     matched.sample(first, 0)
     if matched.batch_limit and source.length < matched.batch_limit:
         raise BadInput(f"{source.length} samples, the model takes {matched.batch_limit} at once", where=options.spec)
+    source = _limited(source, source.length - source.length % (matched.batch_limit or 1))
     return Dataset(options.spec, source.sha256, source.labels, source, matched)
 
 
@@ -120,7 +119,7 @@ def _source(options: DataOptions, inputs: Sequence[Input], seed: int) -> _Source
     path = Path(options.spec)
     if options.spec == RANDOM:
         return _random(options.limit or RANDOM_SAMPLES, inputs, seed)
-    if path.is_dir():
+    if options.spec and path.is_dir():
         return _folder(path, options, inputs)
     if path.is_file():
         return _npz(path)
@@ -139,8 +138,8 @@ def _limited(source: _Source, limit: int | None) -> _Source:
 
 def _npz(path: Path) -> _Source:
     members = open_npz(path)
-    if not members:
-        raise BadInput("it holds no arrays", where=str(path))
+    if not members.keys() - {LABEL}:
+        raise BadInput("it holds no array for an input", where=str(path))
     lengths = {m.name: m.shape[0] for m in members.values()}
     if len(set(lengths.values())) > 1:
         listing = ", ".join(f"{name}: {length}" for name, length in lengths.items())
@@ -196,7 +195,7 @@ def _file_sample(path: Path, inputs: Sequence[Input]) -> Sample:
     """One sample from a file of its own, with or without a leading axis of 1."""
     if path.suffix.lower() == ".npy":
         return {inputs[0].name: _drop_axis(load_npy(path), inputs[0])}
-    arrays = {name: member.whole() for name, member in open_npz(path).items() if name != LABEL}
+    arrays = load_npz(path, lambda name: name != LABEL)
     by_name = {i.name: i for i in inputs}
     return {name: _drop_axis(array, by_name.get(name, inputs[0])) for name, array in arrays.items()}
 
@@ -208,8 +207,8 @@ def _drop_axis(array: Array, entry: Input) -> Array:
 def _file_label(path: Path) -> object:
     if path.suffix.lower() == ".npy":
         return None
-    with np.load(path, allow_pickle=False) as arrays:
-        return np.ravel(arrays[LABEL])[0] if LABEL in arrays else None
+    found = load_npz(path, lambda name: name == LABEL)
+    return np.ravel(found[LABEL])[0] if LABEL in found else None
 
 
 def _hash_files(root: Path, files: Sequence[Path], extra: str) -> str:
@@ -221,15 +220,9 @@ def _hash_files(root: Path, files: Sequence[Path], extra: str) -> str:
 
 def _function(spec: str, limit: int | None) -> _Source:
     """A generator function; it is run once to count and hash, and again for each pass."""
-    module, _, name = spec.partition(":")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    try:
-        function = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise BadInput(f"it cannot be imported ({error})", where=spec) from error
+    maker = function.load(spec, spec)
     digest, labels, length = hashlib.sha256(), [], 0
-    for sample in function():
+    for sample in _yielded(maker, spec):
         if limit is not None and length == limit:
             break
         length += 1
@@ -237,8 +230,17 @@ def _function(spec: str, limit: int | None) -> _Source:
         for key in sorted(sample):
             array = np.ascontiguousarray(sample[key])
             digest.update(f"{key} {array.dtype} {array.shape}\0".encode() + array.tobytes())
-    known = np.array(labels).reshape(length) if length and len(labels) == length else None
-    return _Source(digest.hexdigest(), length, known, lambda: iter(function()))
+    with function.told(f"{spec}: {LABEL!r}"):
+        known = np.array(labels) if length and len(labels) == length else None
+    return _Source(digest.hexdigest(), length, known, lambda: _yielded(maker, spec))
+
+
+def _yielded(maker: Callable[[], Iterable[Sample]], spec: str) -> Iterator[Sample]:
+    with function.told(spec):
+        for sample in maker():
+            if not isinstance(sample, Mapping):
+                raise BadInput(f"it yields {type(sample).__name__}, not a dict of arrays", where=spec)
+            yield {name: np.asarray(array) for name, array in sample.items()}
 
 
 def _random(count: int, inputs: Sequence[Input], seed: int) -> _Source:

@@ -52,7 +52,7 @@ def load(path: Path, shapes: Mapping[str, Dims] | None = None) -> Loaded:
     proto = raw.proto
     source = Source(path.name, raw.sha256, default_opset(proto))
     overridden = _apply_shapes(proto.graph, shapes or {}, path)
-    _name_dims(proto.graph)
+    _name_dims(proto.graph, path)
     declared = [onnx.ValueInfoProto.FromString(v.SerializeToString()) for v in proto.graph.output]
     _forget_shapes(proto)
     model = _attach(_upgrade(proto, path), proto)
@@ -84,9 +84,12 @@ def _apply_shapes(graph: onnx.GraphProto, shapes: Mapping[str, Dims], path: Path
     return replaced
 
 
-def _name_dims(graph: onnx.GraphProto) -> None:
+def _name_dims(graph: onnx.GraphProto, path: Path) -> None:
     """Dims that are open (-1, 0, "?", unnamed) become symbols `<input>_<axis>`, others plain identifiers."""
     for value in graph.input:
+        if value.type.HasField("tensor_type") and not value.type.tensor_type.HasField("shape"):
+            where = f"{path}, input {value.name!r}"
+            raise BadInput("the model does not say its shape", where=where, hint=f"--shape {value.name}:1x3x224x224")
         for axis, dim in enumerate(value.type.tensor_type.shape.dim):
             if dim.dim_param and dim.dim_param != "?":
                 dim.dim_param = _identifier(dim.dim_param)
@@ -124,7 +127,7 @@ def _upgrade(proto: onnx.ModelProto, path: Path) -> onnx.ModelProto:
         what = f"the ONNX libraries cannot take this model: {error.what}"
         raise BadInput(what, where=str(path), hint=reader.RE_EXPORT) from error
     except BadInput as error:
-        raise BadInput(error.what, where=str(path), hint=error.hint) from error
+        raise BadInput(error.what, where=str(path), hint=error.hint or reader.RE_EXPORT) from error
     return onnx.load_from_string(result)
 
 

@@ -20,6 +20,7 @@ from effc.core.errors import BadInput
 
 RE_EXPORT = "export the model again, or fetch the file again if it was downloaded"
 _PACKED_TYPES = {TensorProto.INT4, TensorProto.UINT4, TensorProto.FLOAT4E2M1, TensorProto.UINT2, TensorProto.INT2}
+_FREE_WEIGHTS_IR = 4
 _COMPLEX_TYPES = {TensorProto.COMPLEX64, TensorProto.COMPLEX128}
 
 
@@ -177,6 +178,7 @@ def _sizes(tensor: TensorProto) -> tuple[int, int]:
 
 def _drop_listed_weights(proto: onnx.ModelProto) -> None:
     """Before IR version 4 every initializer was listed as an input too; as inputs they could not be folded."""
+    proto.ir_version = max(_FREE_WEIGHTS_IR, proto.ir_version)
     weights = {t.name for t in proto.graph.initializer}
     inputs = [v for v in proto.graph.input if v.name not in weights]
     del proto.graph.input[:]

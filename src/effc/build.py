@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from fnmatch import fnmatchcase
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ from effc.core.progress import Progress
 from effc.core.target import Target
 
 if TYPE_CHECKING:
+    from effc.bench.accuracy import Labels
     from effc.bench.floats import FloatOutputs
     from effc.calibration.quantize import Quantized
     from effc.calibration.readers import Dataset
@@ -101,6 +103,7 @@ class Shared:
     calibration: Dataset | None
     statistics: Statistics | None
     evaluation: Dataset | None
+    labels: Labels | None
     floats: FloatOutputs
 
 
@@ -119,6 +122,7 @@ def build(options: BuildOptions, progress: Progress | None = None) -> BuildRepor
         prepared = pipeline.prepare(options.model, options.shapes, proof=options.proof)
     with progress.stage("legalize"):
         legal = [legalize(prepared.model, target) for target in options.targets]
+    check_globs(options.keep_float, [prepared.model, *(found.model for found in legal if isinstance(found, Legal))])
     with tempfile.TemporaryDirectory(prefix="effc-") as scratch:
         possible = [found for found in legal if isinstance(found, Legal)]
         shared = _shared(options, progress, prepared, possible, Path(scratch))
@@ -174,6 +178,15 @@ def quantized(
     return correct(result, legal.model, dataset) if options.bias_correction else result
 
 
+def check_globs(globs: Iterable[str], models: Iterable[ir.Model]) -> None:
+    """Raise BadInput for a `--keep-float` that matches no node of the models: most likely a slip of the pen."""
+    names = {node.name or "" for model in models for node in model.graph}
+    for glob in globs:
+        if not any(fnmatchcase(name, glob) for name in names):
+            hint = "`effc simplify` writes the model whose nodes are meant"
+            raise BadInput(f"{glob!r} matches the name of no node", where="--keep-float", hint=hint)
+
+
 def _need_data(options: CalibrationOptions) -> DataOptions:
     if options.data is None:
         hint = "--calib data.npz (or, knowing that accuracy is lost, --calib random)"
@@ -188,8 +201,9 @@ def _check_options(options: BuildOptions) -> None:
         files.refuse_existing(options.out / target.folder, overwrite=options.overwrite or options.dry_run)
     if any(target.quantized for target in options.targets):
         _need_data(options.calibration)
-    if options.gates.max_drop is not None and options.evaluation is None:
-        raise BadInput("an accuracy gate needs labelled data", where="--max-drop", hint="--eval data.npz")
+    if options.evaluation is None and (options.gates.max_drop is not None or options.gates.metric):
+        where = "--metric" if options.gates.metric else "--max-drop"
+        raise BadInput("it needs labelled data", where=where, hint="--eval data.npz")
 
 
 def _shared(options: BuildOptions, progress: Progress, prepared: Prepared, legal: list[Legal], scratch: Path) -> Shared:
@@ -198,17 +212,34 @@ def _shared(options: BuildOptions, progress: Progress, prepared: Prepared, legal
     from effc.calibration.readers import open_data
     from effc.compiler.oracle import graph_inputs
 
-    evaluation = None
+    floats = FloatOutputs(options.model, scratch, options.threads)
+    evaluation, labels = None, None
     if options.evaluation is not None:
         evaluation = open_data(options.evaluation, graph_inputs(prepared.model), options.calibration.seed)
-        if options.gates.max_drop is not None and evaluation.labels is None:
-            raise BadInput("an accuracy gate needs labels", where=evaluation.name, hint="add an array `label`")
-    floats = FloatOutputs(options.model, scratch, options.threads)
+        labels = _labels(options, evaluation, floats)
     if options.dry_run or not any(found.target.quantized for found in legal):
-        return Shared(options, progress, prepared, None, None, evaluation, floats)
+        return Shared(options, progress, prepared, None, None, evaluation, labels, floats)
     with progress.stage("calibrate"):
         dataset, statistics = calibrated(prepared.model, options.calibration)
-    return Shared(options, progress, prepared, dataset, statistics, evaluation, floats)
+    return Shared(options, progress, prepared, dataset, statistics, evaluation, labels, floats)
+
+
+def _labels(options: BuildOptions, evaluation: Dataset, floats: FloatOutputs) -> Labels | None:
+    """The labels, tried on the float model's first outputs: what is wrong with them is told before the long work."""
+    from effc.bench.accuracy import Comparison, Labels
+
+    gates = options.gates
+    labels = Labels.of(evaluation.labels, gates.metric, evaluation.name)
+    if gates.max_drop is not None and labels is None:
+        raise BadInput("an accuracy gate needs labels", where=evaluation.name, hint="add an array `label`")
+    if labels is not None and not gates.metric:
+        trial = Comparison(labels)
+        _, outputs = next(floats.pairs(evaluation.batches(BATCH)))
+        trial.add(outputs, outputs)
+        if gates.max_drop is not None and not trial.classes:
+            what = "none of the model's outputs is [samples, classes], so there is no top-1"
+            raise BadInput(what, where="--max-drop", hint="--metric module:function says what counts instead")
+    return labels
 
 
 def _target(shared: Shared, legal: Legal) -> TargetReport:
@@ -286,12 +317,9 @@ def _verify(shared: Shared, artifact: Artifact) -> manifest.Verification:
 
     options, dataset = shared.options, shared.evaluation
     batches = [_samples(shared)] if dataset is None else dataset.batches(BATCH)
-    labels = None
-    if dataset is not None and dataset.labels is not None:
-        labels = accuracy.Labels(dataset.labels, options.gates.metric)
     source = dataset or shared.calibration
     data = "seeded random" if source is None else Path(source.name).name
-    return accuracy.verify(artifact, shared.floats.pairs(batches), labels, data=data, threads=options.threads)
+    return accuracy.verify(artifact, shared.floats.pairs(batches), shared.labels, data=data, threads=options.threads)
 
 
 def _manifest(

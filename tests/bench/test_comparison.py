@@ -113,6 +113,23 @@ def test_too_few_labels() -> None:
         stream(reference, result, [], Labels(np.zeros(COUNT - 1, np.int64)))
 
 
+@pytest.mark.parametrize(
+    "labels",
+    [np.arange(COUNT), np.full(COUNT, -1), np.full(COUNT, 0.5), np.full(COUNT, np.nan), np.eye(COUNT), ["1"] * COUNT],
+    ids=["too large", "negative", "half", "NaN", "one-hot", "text"],
+)
+def test_labels_that_are_no_classes(labels: NDArray[np.generic]) -> None:
+    with pytest.raises(BadInput, match="d: its labels are not one class from 0 to 4"):
+        stream(*pair(0, "logits"), [], Labels(np.asarray(labels), source="d"))
+
+
+@pytest.mark.parametrize("labels", [np.ones(COUNT), np.ones((COUNT, 1), np.uint8), np.ones(COUNT, bool)])
+def test_labels_that_are_classes(labels: NDArray[np.generic]) -> None:
+    reference, result = pair(0, "logits")
+    expected = stream(reference, result, [], Labels(np.ones(COUNT, np.int64))).top1
+    assert stream(reference, result, [], Labels(labels)).top1 == expected
+
+
 def test_no_samples() -> None:
     with pytest.raises(BadInput, match="no sample"):
         Comparison().finish()
@@ -140,7 +157,5 @@ def test_a_metric_of_the_users_replaces_top1(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize("name", ["nowhere:f", "math:nothing", "math", ""])
 def test_a_metric_that_is_not_there(name: str) -> None:
-    from effc.bench.accuracy import load_metric
-
     with pytest.raises(BadInput, match="there is no function"):
-        load_metric(name)
+        Labels.of(np.zeros(3), name or "math", "d.npz")

@@ -9,9 +9,9 @@ from types import MappingProxyType
 import numpy as np
 import onnx
 import pytest
-from calibration.models import build, convnet, images
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_models import build, convnet, images
 
 from effc.calibration import weights
 from effc.calibration.collect import collect
@@ -210,6 +210,14 @@ def test_keep_float_and_missing_ranges(tmp_path: Path) -> None:
     partial = quantize(model, found, SCHEME)
     assert partial.precision["Gemm_7"] == "float32"
     assert partial.precision["Conv_2"] == "int8"
+
+
+@pytest.mark.parametrize("dtype", ["float16", "double"])
+def test_layers_of_other_floats_stay_as_they_are(tmp_path: Path, dtype: str) -> None:
+    kind = np.float16 if dtype == "float16" else np.float64
+    model = build(f"net ({dtype}[N,4] x) => ({dtype}[N,3] y) {{ y = MatMul(x, w) }}", w=np.ones((4, 3), kind))
+    made = quantize(model, calibrated(model, tmp_path, x=np.ones((2, 4), kind)), SCHEME)
+    assert set(made.precision.values()) == {"float32"}
 
 
 def test_movers_between_float_ops_stay_float(tmp_path: Path) -> None:

@@ -143,6 +143,7 @@ def bad(kind: str) -> dict[str, np.ndarray]:
         "lengths": {"x": DATA, "label": np.arange(6)},
         "objects": {"x": np.array([None] * 7)},
         "nothing": {},
+        "labels alone": {"label": np.arange(7)},
     }[kind]
 
 
@@ -155,7 +156,8 @@ def bad(kind: str) -> dict[str, np.ndarray]:
         ("empty", "no samples"),
         ("lengths", "x: 7, label: 6"),
         ("objects", r"d\.npz.*objects"),
-        ("nothing", "no arrays"),
+        ("nothing", "no array"),
+        ("labels alone", "no array for an input"),
         ("nan", "array 'x', sample 5: a value is NaN"),
     ],
 )
@@ -172,9 +174,62 @@ def test_file_that_is_no_npz(tmp_path: Path, content: bytes) -> None:
         read(tmp_path / "d.npz")
 
 
-@pytest.mark.parametrize("spec", ["absent.npz", "no_such_module:function", "json:no_such_function"])
+def test_damaged_data_is_named(tmp_path: Path) -> None:
+    """A flipped byte shows when the rows are read, not when the file is opened."""
+    np.savez_compressed(tmp_path / "d.npz", x=np.random.default_rng(0).standard_normal((64, 3, 4, 4)).astype(FLOAT))
+    content = bytearray((tmp_path / "d.npz").read_bytes())
+    content[len(content) // 2] ^= 255
+    (tmp_path / "d.npz").write_bytes(content)
+    with pytest.raises(BadInput, match=r"d\.npz: it cannot be read"):
+        whole(read(tmp_path / "d.npz"))
+
+
+def test_a_fixed_batch_leaves_out_samples_and_their_labels(tmp_path: Path) -> None:
+    np.savez(tmp_path / "d.npz", x=DATA, label=np.arange(len(DATA)))
+    data = read(tmp_path / "d.npz", Input("x", FLOAT, (2, 3, 4, 4)))
+    assert data.labels is not None
+    assert len(whole(data)) == len(data) == len(data.labels) == 6
+
+
+@pytest.mark.parametrize("label", [3, [3]])
+def test_a_label_in_a_file_of_its_own_sample(tmp_path: Path, label: int | list[int]) -> None:
+    np.savez(tmp_path / "0.npz", x=DATA[0], label=label)
+    data = read(tmp_path)
+    assert data.labels is not None
+    assert data.labels.tolist() == [3]
+
+
+FUNCTIONS = """
+def number(): return 3
+def raises():
+    yield {"x": 0.0}
+    raise RuntimeError("boom")
+def bare(): yield 0.0
+def wants(more): yield {}
+constant = 5
+"""
+FAILURES = [
+    ("number", "it failed with TypeError"),
+    ("raises", "it failed with RuntimeError: boom"),
+    ("bare", "it yields float, not a dict"),
+    ("wants", "it failed with TypeError"),
+    ("constant", "is no function"),
+]
+
+
+@pytest.mark.parametrize(("name", "message"), FAILURES)
+def test_a_users_function_that_fails_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, message: str
+) -> None:
+    (tmp_path / "failing_source.py").write_text(FUNCTIONS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(BadInput, match=f"failing_source:{name}.*{message}"):
+        read(f"failing_source:{name}")
+
+
+@pytest.mark.parametrize("spec", ["", ":", "../m:f", "absent.npz", "no_such_module:function", "json:no_such_function"])
 def test_absent(spec: str) -> None:
-    with pytest.raises(BadInput, match=spec):
+    with pytest.raises(BadInput, match=f"^{spec}.*there is no "):
         read(spec)
 
 

@@ -75,8 +75,22 @@ def test_an_op_newer_than_the_internal_opset_is_written_by_older_ones(tmp_path: 
     assert_same(path, loaded)
 
 
+def test_an_input_without_a_shape(tmp_path: Path) -> None:
+    model = conv_model()
+    model.graph.input[0].type.tensor_type.ClearField("shape")
+    path = saved(model, tmp_path)
+    with pytest.raises(BadInput, match=r"input 'x': the model does not say its shape\n.*--shape x:"):
+        frontend.load(path)
+    assert [v.shape for v in frontend.load(path, {"x": (2, 3, 6, 6)}).model.graph.outputs] == [(2, 256)]
+
+
 def test_weights_listed_as_inputs_are_no_inputs(tmp_path: Path) -> None:
-    path = saved(conv_model(9, 3), tmp_path)
+    model = conv_model(9, 3)
+    model.graph.node[2].input.append("shape")
+    model.graph.node[2].op_type = "Reshape"
+    model.graph.initializer.append(numpy_helper.from_array(np.array([-1, 256]), "shape"))
+    model.graph.input.append(helper.make_tensor_value_info("shape", TensorProto.INT64, [2]))
+    path = saved(model, tmp_path)
     loaded = frontend.load(path)
     assert [v.name for v in loaded.model.graph.inputs] == ["x"]
     assert_same(path, loaded)

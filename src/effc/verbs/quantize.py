@@ -71,6 +71,7 @@ def quantize(options: QuantizeOptions, progress: Progress | None = None) -> Quan
     legal = build.legalize(prepared.model, options.target)
     if isinstance(legal, EffcError):
         raise legal
+    build.check_globs(options.keep_float, [prepared.model, legal.model])
     with progress.stage("calibrate"):
         data = build.calibrated(prepared.model, options.calibration)
     with progress.stage("quantize"):

@@ -76,8 +76,7 @@ def _with_data(artifact: Artifact, options: VerifyOptions, progress: Progress) -
     dataset = open_data(options.data, graph_inputs(model)) if options.data else None
     if dataset is None:
         raise BadInput("no data is named", where="--data")
-    if options.metric and dataset.labels is None:
-        raise BadInput("--metric needs labels", where=dataset.name, hint="add an array `label`, one entry a sample")
+    labels = Labels.of(dataset.labels, options.metric, dataset.name)
     session = Session(model, threads=options.threads)
 
     def pairs() -> Iterator[tuple[Feeds, Feeds]]:
@@ -85,7 +84,6 @@ def _with_data(artifact: Artifact, options: VerifyOptions, progress: Progress) -
             yield feeds, session.run(feeds)
             progress.advance((number + 1) * BATCH, len(dataset))
 
-    labels = None if dataset.labels is None else Labels(dataset.labels, options.metric)
     return accuracy.verify(artifact, pairs(), labels, data=Path(dataset.name).name, threads=options.threads)
 
 
