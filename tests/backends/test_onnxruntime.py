@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from calibration.models import convnet, images
 from support import Classifier
+from tiny_models import convnet, images
 
 from effc.backends.base import EmitOptions, Emitted, find
 from effc.backends.onnxruntime.runner import OrtRunner, optimized_ops

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from calibration.models import build, convnet, images
 from calibration.test_quantize import SCHEMES, run
+from tiny_models import build, convnet, images
 
 from effc.calibration.bias_correction import correct, mean_shift, visible
 from effc.calibration.collect import collect

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from calibration.models import build, convnet, images, not_a_number
+from tiny_models import build, convnet, images, not_a_number
 
 from effc.calibration.collect import (
     RANGE_PROPERTY,

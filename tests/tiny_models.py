@@ -1,4 +1,4 @@
-"""Small models for the tests of calibration."""
+"""Small models for the tests of calibration and backends."""
 
 from __future__ import annotations
 
