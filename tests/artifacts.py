@@ -83,25 +83,30 @@ class Artifacts:
             self._made[key] = self._build(graph, target, self._folder / f"{graph.name}-{target.folder}")
         return self._made[key]
 
-    def _build(self, graph: Graph, target: Target, folder: Path) -> Made:
-        folder.mkdir(exist_ok=True)
-        proto = graph.proto()
-        model = ir.from_bytes(upgrade.upgrade(proto.SerializeToString(), ir.INTERNAL_OPSET))
+    @staticmethod
+    def legal(graph: Graph, target: Target) -> build.Legal:
+        """The simplified graph in the target's ops. Raises UnsupportedOps."""
+        model = ir.from_bytes(upgrade.upgrade(graph.proto().SerializeToString(), ir.INTERNAL_OPSET))
         settle(model, where=graph.name)
         phase.run(model, SIMPLIFY)
         legal = build.legalize(model, target)
         if isinstance(legal, EffcError):
             raise legal
-        quantized = self._quantize(graph, model, legal, folder)
+        return legal
+
+    def _build(self, graph: Graph, target: Target, folder: Path) -> Made:
+        folder.mkdir(exist_ok=True)
+        legal = self.legal(graph, target)
+        quantized = self._quantize(graph, legal, folder)
         final = legal.model if quantized is None else quantized.model
         emitted = legal.backend.emit(final, target, base.EmitOptions(), folder)
-        return Made(self._worker, target, folder, emitted, proto, quantized)
+        return Made(self._worker, target, folder, emitted, graph.proto(), quantized)
 
     @staticmethod
-    def _quantize(graph: Graph, model: ir.Model, legal: build.Legal, folder: Path) -> Quantized | None:
+    def _quantize(graph: Graph, legal: build.Legal, folder: Path) -> Quantized | None:
         scheme = legal.backend.scheme(legal.target)
         if scheme is None:
             return None
         np.savez(folder / "calib.npz", **graph.samples(SAMPLES, seed=11))
         options = CalibrationOptions(DataOptions(str(folder / "calib.npz")), method="minmax", bias_correction=False)
-        return build.quantized(legal, scheme, build.calibrated(model, options), options, ())
+        return build.quantized(legal, scheme, build.calibrated(legal.model, options), options, ())

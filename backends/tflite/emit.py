@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from effc.backends.tflite.emitter import Call, Emitter, rank
-from effc.backends.tflite.layout import solve
+from effc.backends.tflite.emitter import Call, Emitter
+from effc.backends.tflite.layout import held_last, solve
 from effc.backends.tflite.ops.table import TABLE
 from effc.backends.tflite.plan import QUANTIZE, is_quantized, plan
 from effc.backends.tflite.writer import TensorSpec, Writer
@@ -32,7 +32,9 @@ def emit(model: ir.Model, *, native: bool) -> Written:
     inputs = {v.name or "": _define_input(emitter, v, native) for v in graph.inputs}
     precision = {}
     for planned in plan(graph):
-        TABLE[planned.node.op_type].function(Call(emitter, planned))
+        call = Call(emitter, planned)
+        TABLE[planned.node.op_type].function(call)
+        call.finish()
         precision[planned.node.name or ""] = "int8" if planned.integer else "float32"
     outputs = {v.name or "": _finish_output(emitter, v, native) for v in graph.outputs}
     data = emitter.writer.finish({n: i for n, (i, _) in inputs.items()}, {n: i for n, (i, _) in outputs.items()})
@@ -45,7 +47,7 @@ def _define_input(emitter: Emitter, value: ir.Value, native: bool) -> tuple[int,
     quantizers = list(value.consumers())
     integer = native and bool(quantizers) and all(n.op_type == QUANTIZE for n in quantizers)
     held = quantizers[0].outputs[0] if integer else value
-    last = native and rank(value) >= 4
+    last = held_last(value, native=native)
     index = emitter.define(held, last=last)
     for other in quantizers[1:] if integer else ():
         emitter.alias(other.outputs[0], held, last=last)
@@ -57,7 +59,7 @@ def _finish_output(emitter: Emitter, value: ir.Value, native: bool) -> tuple[int
     producer = value.producer()
     integer = native and is_quantized(value) and producer is not None
     held = producer.inputs[0] or value if integer and producer is not None else value
-    last = native and rank(value) >= 4
+    last = held_last(value, native=native)
     index = emitter.tensor(held, last=last)
     if value.is_graph_input():
         index = emitter.copy(held, index, last=last)  # a file may not name one tensor as input and output

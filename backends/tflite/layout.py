@@ -50,7 +50,6 @@ class Layout:
 
     produced: Mapping[ir.Value, bool]
     consumed: Mapping[tuple[ir.Node, int], bool]
-    native: bool
 
     def of(self, value: ir.Value) -> bool:
         """Whether the value is made channels-last."""
@@ -99,14 +98,19 @@ def solve(graph: ir.Graph, *, native: bool) -> Layout:
     nodes = [n for n in graph if n.op_type not in ("QuantizeLinear", "DequantizeLinear")]
     network: Network = networkx.DiGraph()
     network.add_nodes_from((_SOURCE, _SINK, *nodes))
-    border = _SOURCE if native else _SINK
     for value, readers in _readers(graph, nodes).items():
         producer = value.producer()
+        border = _SOURCE if held_last(value, native=native) else _SINK
         made_by = border if producer is None else _label(producer, sides(producer)[1])
         users = [_label(n, sides(n)[0]) for n in readers] + ([border] if _is_output(graph, value) else [])
         _charge(network, value, made_by, users)
     _, (last, _) = networkx.minimum_cut(network, _SOURCE, _SINK)
     return _layout(graph, nodes, last, native=native)
+
+
+def held_last(value: ir.Value, *, native: bool) -> bool:
+    """Whether a graph input or output is channels-last: native images are, sequences and vectors stay."""
+    return native and len(value.shape or ()) >= 4
 
 
 def _label(node: ir.Node, side: Side) -> object:
@@ -127,13 +131,13 @@ def _charge(network: Network, value: ir.Value, made_by: object, users: list[obje
 
 
 def _layout(graph: ir.Graph, nodes: list[ir.Node], last: set[object], *, native: bool) -> Layout:
-    produced: dict[ir.Value, bool] = dict.fromkeys(graph.inputs, native)
+    produced = {value: held_last(value, native=native) for value in graph.inputs}
     consumed: dict[tuple[ir.Node, int], bool] = {}
     for node in nodes:
         ins, outs = sides(node)
         produced |= dict.fromkeys(node.outputs, _label(node, outs) in last)
         consumed |= {(node, i): _label(node, ins) in last for i in range(len(node.inputs))}
-    return Layout(produced, consumed, native)
+    return Layout(produced, consumed)
 
 
 def _readers(graph: ir.Graph, nodes: list[ir.Node]) -> dict[ir.Value, list[ir.Node]]:

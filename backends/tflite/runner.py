@@ -66,20 +66,20 @@ class LiteRTRunner:
     def _outside(own: list[Any], delegates: list[Any]) -> list[Any]:
         """The operators that no delegate took over: those none of whose outputs a delegate makes or hides.
 
-        An operator is inside when its output is a delegate's output, or is read only by operators that are inside.
+        An operator is inside when a delegate puts its output out, or when only operators that are inside read it and
+        no delegate takes it in.
         """
         made = {int(t) for op in delegates for t in op["outputs"]}
+        given = {int(t) for op in delegates for t in op["inputs"]} - made
         readers: dict[int, list[int]] = {}
         for number, op in enumerate(own):
             for tensor in op["inputs"]:
                 readers.setdefault(int(tensor), []).append(number)
         inside: set[int] = set()
-        if not delegates:
-            return own
         for number in reversed(range(len(own))):
-            outputs = [int(t) for t in own[number]["outputs"]]
-            hidden = all(readers.get(t) and all(r in inside for r in readers[t]) for t in outputs)
-            if any(t in made for t in outputs) or hidden:
+            outputs = {int(t) for t in own[number]["outputs"]}
+            hidden = all(t not in given and readers.get(t) and inside.issuperset(readers[t]) for t in outputs)
+            if outputs & made or hidden:
                 inside.add(number)
         return [op for number, op in enumerate(own) if number not in inside]
 

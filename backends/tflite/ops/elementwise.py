@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from effc.backends.tflite import scheme
@@ -112,12 +110,15 @@ def _check_clip(node: ir.Node) -> str | None:
 
 @TABLE.op("Relu", "Clip", check=_check_clip)
 def clip(call: Call) -> None:
-    """min(max(x, lo), hi): a RELU builtin where one fits; a QUANTIZE that saturates in an integer call."""
+    """min(max(x, lo), hi): a RELU builtin where one fits; a QUANTIZE that saturates in an integer call.
+
+    RELU_0_TO_1 is left out: unlike MAXIMUM and MINIMUM it is not delegated.
+    """
     if call.integer:
         _saturate(call)
         return
     lo, hi = scheme.bounds(call.node) or (-np.inf, np.inf)
-    name = "RELU_0_TO_1" if (lo, hi) == (0.0, 1.0) else scheme.activation(call.node)
+    name = scheme.activation(call.node)
     if name is not None:
         call.emit(name, (call.x(),))
         return
@@ -134,34 +135,10 @@ def _saturate(call: Call) -> None:
 
     Where the output's range reaches beyond the bounds, MAXIMUM and MINIMUM cut it.
     """
-    out, (lo, hi) = call.out_quant(), scheme.bounds(call.node) or (-np.inf, np.inf)
-    if out is None:
-        raise NotImplementedError("an integer call has quantized outputs")
-    scale, zero = out.scales[0], out.zero_points[0]
-    least, most = (-128 - zero) * scale, (127 - zero) * scale
-    limits = [("MAXIMUM", lo, least < lo - scale / 2), ("MINIMUM", hi, most > hi + scale / 2)]
-    steps: list[Callable[[int, int], None]] = [lambda a, b: call.writer.op("QUANTIZE", (a,), (b,), _quantize(call), 2)]
-    for builtin, bound, needed in limits:
-        if needed:
-            steps.append(_limit(call, builtin, int(np.clip(np.rint(bound / scale) + zero, -128, 127))))
-    source = call.x()
-    for number, step in enumerate(steps):
-        final = number == len(steps) - 1
-        target = call.out() if final else call.temp(f"step{number}", call.out_dims(), out)
-        step(source, target)
-        source = target
-
-
-def _quantize(call: Call) -> object:
-    return call.writer.options("Quantize")
-
-
-def _limit(call: Call, builtin: str, bound: int) -> Callable[[int, int], None]:
-    def step(source: int, target: int) -> None:
-        limit = call.put("bound", np.asarray([bound], np.int8), call.out_quant())
-        call.writer.op(builtin, (source, limit), (target,), call.writer.options("MaximumMinimum"), 2)
-
-    return step
+    cuts = call.cuts(scheme.bounds(call.node) or (-np.inf, np.inf))
+    target = call.temp("requantized", call.out_dims(), call.out_quant()) if cuts else call.out()
+    call.writer.op("QUANTIZE", (call.x(),), (target,), call.writer.options("Quantize"), 2)
+    call.cut(target, cuts)
 
 
 @TABLE.op("LeakyRelu", check=needs_float)
