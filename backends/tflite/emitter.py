@@ -145,6 +145,7 @@ class Call:
         self.writer = emitter.writer
         self.last = any(emitter.layout.wanted(self.node, i) for i in range(len(self.node.inputs)))
         self.last_out = emitter.layout.of(self.node.outputs[0])
+        self._uncut: int | None = None
 
     def given(self, position: int) -> bool:
         """Whether this optional input is there."""
@@ -211,7 +212,37 @@ class Call:
         return _quant(self.planned.outputs[position]) if self.integer else None
 
     def out(self, position: int = 0) -> int:
-        """The output's tensor, added now."""
+        """The output's tensor, added now; where `finish` has to cut it, what is to be cut."""
+        if self.planned.bounds is not None and self.cuts(self.planned.bounds):
+            self._uncut = self.temp("uncut", self.out_dims(), self.out_quant())
+            return self._uncut
+        return self._output(position)
+
+    def cuts(self, bounds: tuple[float, float]) -> list[tuple[str, int]]:
+        """The operators that clamp the output to `bounds`, with their operand; none where its integers saturate."""
+        quant = self.out_quant()
+        if quant is None:
+            return []
+        (lo, hi), scale, zero = bounds, quant.scales[0], quant.zero_points[0]
+        found = [("MAXIMUM", lo)] if (-128 - zero) * scale < lo - scale / 2 else []
+        found += [("MINIMUM", hi)] if (127 - zero) * scale > hi + scale / 2 else []
+        return [(builtin, int(np.clip(np.rint(bound / scale) + zero, -128, 127))) for builtin, bound in found]
+
+    def cut(self, source: int, cuts: Sequence[tuple[str, int]]) -> None:
+        """Append these operators from `source`, which has the output's scale, to the output."""
+        for number, (builtin, bound) in enumerate(cuts, start=1):
+            final = number == len(cuts)
+            target = self._output() if final else self.temp("half_cut", self.out_dims(), self.out_quant())
+            limit = self.put("bound", np.asarray([bound], np.int8), self.out_quant())
+            self.writer.op(builtin, (source, limit), (target,), self.writer.options("MaximumMinimum"), 2)
+            source = target
+
+    def finish(self) -> None:
+        """Clamp the output where the kernel's saturation was not enough."""
+        if self._uncut is not None and self.planned.bounds is not None:
+            self.cut(self._uncut, self.cuts(self.planned.bounds))
+
+    def _output(self, position: int = 0) -> int:
         return self.emitter.define(self.planned.outputs[position], last=self.last_out)
 
     def temp(self, name: str, shape: Sequence[int], quant: Quant | None = None, dtype: str = "") -> int:

@@ -20,12 +20,14 @@ class Planned:
         integer: it runs as an int8 kernel, reading quantized tensors and writing them.
         activation: the fused activation; "NONE" where saturation does it, None where there is none.
         outputs: the values that it makes: the activation's where one is fused, the quantized ones where integer.
+        bounds: of a clamp that saturation does; the output's range may reach beyond them.
     """
 
     node: ir.Node
     integer: bool
     activation: str | None
     outputs: tuple[ir.Value, ...]
+    bounds: tuple[float, float] | None = None
 
 
 def plan(graph: ir.Graph) -> Iterator[Planned]:
@@ -56,7 +58,9 @@ def _integer(node: ir.Node, follower: ir.Node | None) -> Planned | None:
     made = tuple(q.outputs[0] for q in quantizers if q is not None)
     if not _admissible(node, operands, made):
         return None
-    return Planned(node, True, None if follower is None else scheme.activation(follower) or "NONE", made)
+    if follower is None:
+        return Planned(node, True, None, made)
+    return Planned(node, True, scheme.activation(follower) or "NONE", made, scheme.bounds(follower))
 
 
 def _admissible(node: ir.Node, operands: list[ir.Value], made: tuple[ir.Value, ...]) -> bool:
