@@ -17,7 +17,17 @@ def _check(node: ir.Node) -> str | None:
         return "TFLite's pools have no dilation"
     if len(node.outputs) > 1:
         return "TFLite's MAX_POOL_2D gives no indices"
-    return needs_float(node) or needs_rank(node, 4) or needs_static(node)
+    return needs_float(node) or needs_rank(node, 4) or needs_static(node) or _beyond(node)
+
+
+def _beyond(node: ir.Node) -> str | None:
+    """ONNX's shapes with `ceil_mode` may count a last window that starts behind the input, which holds nothing."""
+    dims, out = ir.static_shape_from(node.inputs[0], 2), ir.static_shape_from(node.outputs[0], 2)
+    if dims is None or out is None:
+        return "the size of its output is not known"
+    window = Window.of(node, ir.attr_ints(node, "kernel_shape", (1, 1)))
+    last = [(out[axis] - 1) * window.strides[axis] - window.before[axis] for axis in (0, 1)]
+    return "its last window lies behind its input" if any(a >= d for a, d in zip(last, dims, strict=True)) else None
 
 
 def _window(call: Call) -> Window:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from effc.backends.tflite.emitter import Call, rank
@@ -54,7 +56,14 @@ def concat(call: Call) -> None:
     call.emit("CONCATENATION", operands, "Concatenation", version, axis=axis, fusedActivationFunction=0)
 
 
-@TABLE.op("Split", check=lambda node: needs_constant(node, 1))
+def _check_split(node: ir.Node) -> str | None:
+    axis = ir.attr_int(node, "axis", 0)
+    if any(not isinstance((ir.shape(v) or ("?",))[axis], int) for v in node.outputs):
+        return "it splits an axis of symbolic size"
+    return needs_constant(node, 1)
+
+
+@TABLE.op("Split", check=_check_split)
 def split(call: Call) -> None:
     """Consecutive parts along an axis."""
     axis = call.axis(ir.attr_int(call.node, "axis", 0))
@@ -72,36 +81,40 @@ def _scalar_spec(call: Call) -> TensorSpec:
 
 
 def _check_slice(node: ir.Node) -> str | None:
-    return needs_constant(node, 1, 2, 3, 4) or needs_static(node)
+    steps = ir.const(node.inputs[4]) if len(node.inputs) > 4 else None
+    backwards = steps is not None and any(int(s) < 0 for s in steps.ravel())
+    return needs_constant(node, 1, 2, 3, 4) or needs_static(node, first=0 if backwards else 1)
 
 
 @TABLE.op("Slice", check=_check_slice)
 def slice_(call: Call) -> None:
-    """x[start:end:step] along the named axes; STRIDED_SLICE, after a REVERSE_V2 where the step is negative."""
+    """x[start:end:step] along the named axes."""
     size, dims = rank(call.value(0)), call.dims()
     starts, ends = call.ints(1), call.ints(2)
     axes = call.ints(3) if call.given(3) else tuple(range(len(starts)))
     steps = call.ints(4) if call.given(4) else (1,) * len(starts)
     begin, end, stride = [0] * size, list(dims), [1] * size
-    untouched = 0
-    for axis in range(size):
-        untouched |= (dims[axis] < 0) << axis
+    whole = {axis for axis in range(size) if dims[axis] < 0}
     for start, stop, step, axis in zip(starts, ends, steps, axes, strict=True):
         at = call.axis(axis)
         begin[at], end[at], stride[at] = _bounds(start, stop, step, dims[at])
-        untouched &= ~(1 << at)
-    end = [max(e, 0) if s > 0 else e for e, s in zip(end, stride, strict=True)]
-    end_mask = untouched | sum(1 << a for a in range(size) if stride[a] < 0 and end[a] < 0)
+        whole.discard(at)
+    open_ends = whole | {axis for axis in range(size) if stride[axis] < 0 and end[axis] < 0}
+    masks = {"beginMask": sum(1 << a for a in whole), "endMask": sum(1 << a for a in open_ends)}
     vectors = (("begin", begin), ("end", end), ("stride", stride))
     operands = (call.x(), *(call.emitter.int_vector(name, numbers) for name, numbers in vectors))
-    version = 2 if call.integer else 1
-    call.emit("STRIDED_SLICE", operands, "StridedSlice", version, endMask=end_mask, beginMask=untouched)
+    call.emit("STRIDED_SLICE", operands, "StridedSlice", 2 if call.integer else 1, **masks)
 
 
 def _bounds(start: int, stop: int, step: int, size: int) -> tuple[int, int, int]:
-    """ONNX's clamped start and end; an end of -1 means before the first element for a negative step."""
-    clamped = slice(start if start >= -size else (0 if step > 0 else -size - 1), stop, step)
-    return clamped.indices(size)
+    """Start and end clamped as ONNX does; an end of -1 is before the first element for a negative step.
+
+    Where the size is dynamic, the runtime clamps: both go as they are, as far as 32 bits hold them.
+    """
+    if size < 0:
+        limits = np.iinfo(np.int32)
+        return max(start, limits.min), min(stop, limits.max), step
+    return slice(max(start, -size), stop, step).indices(size)
 
 
 def _check_pad(node: ir.Node) -> str | None:
@@ -164,6 +177,8 @@ def _check_resize(node: ir.Node) -> str | None:
         return "it resizes batch or channels"
     if _resize_mode(node)[1] == "pytorch_half_pixel" and 1 in after[2:]:
         return "pytorch_half_pixel to a size of 1 has no TFLite form"
+    if _resize_mode(node)[1] != "align_corners" and not _exact_scales(node):
+        return "its scales are not the ratio of its sizes, which is what TFLite takes; give it sizes"
     return needs_rank(node, 4) or needs_static(node) or needs_constant(node, 2, 3)
 
 
@@ -174,6 +189,21 @@ def _whole_factor(node: ir.Node) -> bool:
         return False
     before, after = ir.static_shape_from(node.inputs[0], 2), ir.static_shape_from(node.outputs[0], 2)
     return before is not None and after is not None and all(b % a == 0 for a, b in zip(before, after, strict=True))
+
+
+def _exact_scales(node: ir.Node) -> bool:
+    """Whether the scales say what the sizes do: in * scale is out without rounding, or nearest takes the same pixels.
+
+    ONNX samples at x / scale where scales are given, TFLite always at x in / out.
+    """
+    scales = ir.const(node.inputs[2]) if len(node.inputs) > 2 else None
+    before, after = ir.static_shape_from(node.inputs[0], 2), ir.static_shape_from(node.outputs[0], 2)
+    if scales is None or not scales.size or before is None or after is None:
+        return True
+    triples = list(zip(before, after, np.asarray(scales[2:], np.float32), strict=True))
+    if _resize_mode(node) == ("nearest", "asymmetric", "floor"):
+        return all(np.array_equal(np.arange(o) // s, np.arange(o) * i // o) for i, o, s in triples)
+    return all(math.isclose(i * s, o, rel_tol=1e-6) for i, o, s in triples)
 
 
 @TABLE.op("Resize", check=_check_resize)
@@ -206,7 +236,17 @@ def space_to_depth(call: Call) -> None:
     call.emit("SPACE_TO_DEPTH", (call.x(),), "SpaceToDepth", 2 if call.integer else 1, blockSize=block)
 
 
-@TABLE.op("Gather")
+def _check_gather(node: ir.Node) -> str | None:
+    indices, dims = ir.const(node.inputs[1]), ir.shape(node.inputs[0])
+    if dims is None:
+        return "the rank of its input is not known"
+    counted_back = indices is not None and any(int(i) < 0 for i in indices.ravel())
+    if counted_back and not isinstance(dims[ir.attr_int(node, "axis", 0)], int):
+        return "it counts from the end of an axis of symbolic size"
+    return None
+
+
+@TABLE.op("Gather", check=_check_gather)
 def gather(call: Call) -> None:
     """Entries at the given indices of one axis; a negative constant index counts from the end."""
     axis = ir.attr_int(call.node, "axis", 0) % rank(call.value(0))
@@ -218,11 +258,29 @@ def gather(call: Call) -> None:
     call.emit("GATHER", (call.x(), chosen), "Gather", 2 if call.integer else 1, axis=axis)
 
 
-@TABLE.op("Expand", check=_check_reshape)
+def _check_expand(node: ir.Node) -> str | None:
+    before, after = ir.shape(node.inputs[0]), ir.shape(node.outputs[0])
+    if before is None or after is None:
+        return "the shape that it gives is not known"
+    aligned = (1,) * (len(after) - len(before)) + before
+    widened = [b for a, b in zip(aligned, after, strict=True) if a != b]
+    return "it widens to a symbolic size" if any(not isinstance(d, int) for d in widened) else None
+
+
+@TABLE.op("Expand", check=_check_expand)
 def expand(call: Call) -> None:
-    """Broadcast to a shape."""
-    shape = call.emitter.int_vector("shape", call.out_dims())
-    call.emit("BROADCAST_TO", (call.x(), shape), "BroadcastTo", 3 if call.integer else 2)
+    """Broadcast to a shape; copies side by side where a dim is dynamic, which no shape can state."""
+    before, after = call.dims(), call.out_dims()
+    if min(after, default=1) >= 0:
+        shape = call.emitter.int_vector("shape", after)
+        call.emit("BROADCAST_TO", (call.x(), shape), "BroadcastTo", 3 if call.integer else 2)
+        return
+    source, aligned = call.x(), (1,) * (len(after) - len(before)) + before
+    if aligned != before:
+        source = call.temp("aligned", aligned, call.quant())
+        call.emitter.reshape(call.x(), source, aligned)
+    repeats = [1 if a == b else b for a, b in zip(aligned, after, strict=True)]
+    call.emit("TILE", (source, call.emitter.int_vector("repeats", repeats)), "Tile", 3 if call.integer else 1)
 
 
 @TABLE.op("Tile", check=lambda node: needs_constant(node, 1))
