@@ -93,9 +93,11 @@ def _wanted(node: ir.Node, scheme: Scheme) -> bool:
 
 
 def _is_plain(gemm: ir.Node) -> bool:
-    """x @ w + b without the factors that int32 biases could not follow."""
+    """x @ w + b without the factors that int32 biases could not follow, and with one b for all rows."""
     factors = ir.attr_float(gemm, "alpha", 1.0), ir.attr_float(gemm, "beta", 1.0)
-    return factors == (1.0, 1.0) and not ir.attr_int(gemm, "transA", 0)
+    bias = ir.shape(gemm.inputs[2]) if len(gemm.inputs) > 2 else None
+    rows = all(d == 1 for d in (bias or ())[:-1])
+    return factors == (1.0, 1.0) and rows and not ir.attr_int(gemm, "transA", 0)
 
 
 def _kept(node: ir.Node, globs: Sequence[str]) -> bool:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from effc.compiler import ir
-from effc.compiler.passes.rewrite import constant, input_at, is_float, is_private, maker, replace
+from effc.compiler.passes.rewrite import constant, input_at, is_float, is_private, is_row, maker, replace
 
 Vector = NDArray[np.float64]
 _LINEAR = ("Conv", "ConvTranspose", "Gemm")
@@ -92,7 +92,7 @@ def _bias(linear: ir.Node, bias: ir.Array | None, channels: int) -> Vector | Non
     """The bias over channels; None where it varies along another axis (Gemm with a matrix for C)."""
     if bias is None:
         return np.zeros(channels)
-    if bias.size not in (1, channels) or bias.shape[-1:] not in ((), (1,), (channels,)):
+    if not is_row(bias, channels):
         return None
     factor = ir.attr_float(linear, "beta", 1.0) if linear.op_type == "Gemm" else 1.0
     return np.broadcast_to(np.asarray(bias, np.float64).ravel() * factor, channels)

@@ -8,7 +8,7 @@ import numpy as np
 
 from effc.compiler import ir
 from effc.compiler.passes import affine, pads
-from effc.compiler.passes.rewrite import each, input_at, is_float, is_private, maker, replace, scalar
+from effc.compiler.passes.rewrite import each, input_at, is_float, is_private, is_row, maker, replace, scalar
 from effc.compiler.phase import Step
 
 
@@ -21,7 +21,7 @@ def gemm(node: ir.Node) -> bool:
     weight = ir.const(product.inputs[1])
     if weight is None or weight.ndim != 2 or len(ir.shape(product.inputs[0]) or ()) != 2:
         return False
-    if bias.size not in (1, weight.shape[1]) or bias.shape[-1:] not in ((), (1,), (bias.size,)) or bias.ndim > 2:
+    if not is_row(bias, weight.shape[1]):
         return False
     return replace(node, "Gemm", [*product.inputs, node.inputs[1]])
 

@@ -96,6 +96,11 @@ def scalar(value: ir.Value | None) -> float | None:
     return float(first) if bool(np.all(array == first)) else None
 
 
+def is_row(array: ir.Array, size: int) -> bool:
+    """Whether the array broadcasts to (M, size) with equal rows for any M, so that it is a bias over columns."""
+    return array.size in (1, size) and array.shape[-1:] in ((), (array.size,)) and array.ndim <= 2
+
+
 def same_shape(a: ir.Value, b: ir.Value) -> bool:
     """Whether both shapes are known and equal, dims without a name counting as unequal."""
     dims = ir.shape(a)

@@ -15,7 +15,7 @@ def _check_gemm(node: ir.Node) -> str | None:
     if ir.attr_float(node, "alpha", 1.0) != 1.0 or ir.attr_float(node, "beta", 1.0) != 1.0:
         return "alpha and beta other than 1 are not lowered"
     bias = node.inputs[2] if len(node.inputs) > 2 else None
-    if bias is not None and len([d for d in ir.shape(bias) or () if d != 1]) > 1:
+    if bias is not None and any(d != 1 for d in (ir.shape(bias) or ())[:-1]):
         return "its third input is a matrix, not a bias"
     return needs_float(node) or needs_constant(node, 1, 2)
 
