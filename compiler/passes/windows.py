@@ -10,6 +10,7 @@ from effc.compiler.passes.rewrite import input_at, replace
 
 _CONVOLUTIONS = ("Conv", "ConvTranspose")
 OPS = (*_CONVOLUTIONS, "MaxPool", "AveragePool", "LpPool")
+_AUTOMATIC = frozenset({"auto_pad", "output_shape"})
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,11 @@ def explicit(node: ir.Node) -> bool:
     """Write the geometry into the attributes.
 
     SAME pads, per axis: total = max((ceil(in / s) - 1) s + (k - 1) d + 1 - in, 0), for ConvTranspose
-    output_padding + (k - 1) d + 1 - s; the odd one goes to the end for SAME_UPPER (ONNX operator reference).
+    (in - 1) s + output_padding + (k - 1) d + 1 - out, with out = in s or what `output_shape` says; the odd one goes
+    to the end for SAME_UPPER (ONNX operator reference).
     """
     found = window(node)
-    if found is None or "output_shape" in node.attributes or len(node.outputs) > 1:
+    if found is None or len(node.outputs) > 1:
         return False
     wanted: dict[str, object] = {
         "kernel_shape": found.kernel,
@@ -50,9 +52,9 @@ def explicit(node: ir.Node) -> bool:
     }
     if node.op_type in _CONVOLUTIONS:
         wanted["group"] = ir.attr_int(node, "group", 1)
-    if "auto_pad" not in node.attributes and wanted.keys() <= node.attributes.keys():
+    if not _AUTOMATIC & node.attributes.keys() and wanted.keys() <= node.attributes.keys():
         return False
-    kept = {k: v for k, v in node.attributes.items() if k not in wanted and k != "auto_pad"}
+    kept = {k: v for k, v in node.attributes.items() if k not in wanted and k not in _AUTOMATIC}
     return replace(node, node.op_type, list(node.inputs), {**kept, **wanted})
 
 
@@ -68,7 +70,7 @@ def _pads(
 ) -> tuple[int, ...] | None:
     mode = ir.attr_str(node, "auto_pad", "NOTSET")
     none = (0,) * (2 * len(kernel))
-    if mode in ("NOTSET", "VALID"):
+    if mode in ("NOTSET", "VALID") and "output_shape" not in node.attributes:
         return ir.attr_ints(node, "pads", none) if mode == "NOTSET" else none
     totals = [_total(node, axis, kernel[axis], strides[axis], dilations[axis]) for axis in range(len(kernel))]
     known = [t for t in totals if t is not None]
@@ -80,11 +82,15 @@ def _pads(
 
 def _total(node: ir.Node, axis: int, kernel: int, stride: int, dilation: int) -> int | None:
     extent = (kernel - 1) * dilation + 1
-    if node.op_type == "ConvTranspose":
-        extra = ir.attr_ints(node, "output_padding", (0,) * (axis + 1))[axis]
-        return extra + extent - stride if extra + extent >= stride else None
     dims = ir.shape(node.inputs[0])
     size = None if dims is None else dims[axis + 2]
+    if node.op_type == "ConvTranspose":
+        total = extent - stride + ir.attr_ints(node, "output_padding", (0,) * (axis + 1))[axis]
+        if "output_shape" in node.attributes:
+            if not isinstance(size, int):
+                return None
+            total += size * stride - node.attributes["output_shape"].as_ints()[axis - len(dims or ()) + 2]
+        return total if total >= 0 else None
     if isinstance(size, int):
         return max((-(-size // stride) - 1) * stride + extent - size, 0)
     return extent - 1 if stride == 1 else None

@@ -55,6 +55,8 @@ def _check_transposed(node: ir.Node) -> str | None:
         return "TRANSPOSE_CONV has no groups"
     if any(d != 1 for d in ir.attr_ints(node, "dilations", (1, 1))):
         return "TRANSPOSE_CONV has no dilation"
+    if "output_shape" in node.attributes:
+        return "its output_shape reaches beyond what its windows cover"
     if any(p < o for p, o in zip(ir.attr_ints(node, "pads", (0,) * 4)[2:], _extra(node), strict=False)):
         return "its output_padding reaches beyond its padding"
     return _check(node)
