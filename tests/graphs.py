@@ -25,7 +25,7 @@ class Graph:
     name: str
     body: str
     weights: tuple[tuple[str, tuple[int, ...]], ...] = ()
-    inputs: tuple[tuple[str, tuple[int, ...]], ...] = (("x", IMAGE),)
+    inputs: tuple[tuple[str, tuple[int | str, ...]], ...] = (("x", IMAGE),)
     opset: int = 21
 
     def proto(self) -> onnx.ModelProto:
@@ -174,5 +174,74 @@ GRAPHS = (
         "broadcast_vector",
         "g = GlobalAveragePool(x) f = Flatten(g) m = Gemm(f, w) s = Constant<value_ints = [1,8,1,1]>() r = Reshape(m, s) y = Mul(x, r)",
         (("w", (8, 8)),),
+    ),
+    # what a kernel may silently leave out or mix up
+    Graph(
+        "clip_in_concat",
+        f"c = Conv<pads = [1,1,1,1]>(x, w) {OFF} r = Clip(c, lo, hi) y = Concat<axis = 1>(r, z)",
+        (("w", (8, 8, 3, 3)),),
+        PAIR,
+    ),
+    Graph("clip_of_sum_in_concat", f"c = Add(x, z) {ONE} r = Clip(c, lo, hi) y = Concat<axis = 1>(z, r)", inputs=PAIR),
+    Graph("product_of_two_relu", "m = MatMul(x, z) y = Relu(m)", inputs=(("x", (1, 3, 5, 7)), ("z", (1, 3, 7, 4)))),
+    Graph(
+        "reduce_batch_and_height",
+        "c = Conv(x, w) a = Constant<value_ints = [0,2]>() y = ReduceMean<keepdims = 0>(c, a)",
+        (("w", (8, 8, 3, 3)),),
+    ),
+    Graph(
+        "reduce_batch_and_channels",
+        "c = Conv(x, w) a = Constant<value_ints = [0,1]>() y = ReduceMax<keepdims = 0>(c, a)",
+        (("w", (8, 8, 3, 3)),),
+    ),
+    Graph(
+        "slice_backwards",
+        "s = Constant<value_ints = [-1,100]>() e = Constant<value_ints = [-100,-100]>() a = Constant<value_ints = [1,3]>() t = Constant<value_ints = [-1,-2]>() y = Slice(x, s, e, a, t)",
+    ),
+    Graph(
+        "slice_backwards_from_before",
+        "s = Constant<value_ints = [-100]>() e = Constant<value_ints = [-100]>() a = Constant<value_ints = [1]>() t = Constant<value_ints = [-1]>() y = Slice(x, s, e, a, t)",
+    ),
+    Graph(
+        "slice_of_batch",
+        "s = Constant<value_ints = [0]>() e = Constant<value_ints = [9223372036854775807]>() t = Constant<value_ints = [2]>() y = Slice(x, s, e, s, t)",
+        inputs=(("x", ("N", 4, 5)),),
+    ),
+    Graph("expand_of_batch", "s = Constant<value_ints = [1,4,5]>() y = Expand(x, s)", inputs=(("x", ("N", 1, 5)),)),
+    Graph(
+        "expand_of_batch_by_rank", "s = Constant<value_ints = [2,1,4]>() y = Expand(x, s)", inputs=(("x", ("N", 4)),)
+    ),
+    Graph("gather_from_the_end", "i = Constant<value_ints = [-1,0,-2]>() y = Gather<axis = -1>(x, i)"),
+    Graph(
+        "pad_other_than_zero",
+        "p = Constant<value_ints = [0,0,1,2,0,0,3,0]>() v = Constant<value_float = 2.5>() c = Conv(x, w) y = Pad(c, p, v)",
+        (("w", (8, 8, 3, 3)),),
+    ),
+    Graph(
+        "pad_reflected",
+        'p = Constant<value_ints = [0,0,1,2,0,0,3,0]>() c = Conv(x, w) y = Pad<mode = "reflect">(c, p)',
+        (("w", (8, 8, 3, 3)),),
+    ),
+    Graph(
+        "concat_constants", "q = Conv(x, w) y = Concat<axis = -1>(c, q, c)", (("c", (1, 8, 7, 3)), ("w", (8, 8, 3, 3)))
+    ),
+    Graph("constant_minus", "q = Conv(x, w) y = Sub(c, q)", (("c", (8, 1, 1)), ("w", (8, 8, 3, 3)))),
+    Graph("max_of_constant", "q = Conv(x, w) y = Max(c, q, d)", (("c", (8, 1, 1)), ("w", (8, 8, 3, 3)), ("d", (9,)))),
+    Graph(
+        "where_constant", "q = Conv(x, w) m = Greater(q, c) y = Where(m, c, q)", (("c", (8, 1, 1)), ("w", (8, 8, 3, 3)))
+    ),
+    Graph("space_to_depth", "y = SpaceToDepth<blocksize = 2>(x)", inputs=(("x", (1, 3, 4, 6)),)),
+    Graph("add_rank_5", "y = Add(x, z)", inputs=(("x", (1, 2, 3, 4, 5)), ("z", (1, 2, 1, 4, 1)))),
+    Graph("transpose_rank_5", "y = Transpose<perm = [0,3,1,4,2]>(x)", inputs=(("x", (1, 2, 3, 4, 5)),)),
+    Graph("gemm_row_bias", "y = Gemm(x, w, b)", (("w", (24, 5)), ("b", (1, 5))), ROWS),
+    Graph(
+        "conv_transpose_output_padding",
+        "c = ConvTranspose<strides = [2,2], pads = [0,0,1,1], output_padding = [1,0]>(x, w, b) y = Relu(c)",
+        (("w", (8, 6, 3, 3)), ("b", (6,))),
+    ),
+    Graph(
+        "conv_transpose_output_shape",
+        "y = ConvTranspose<strides = [2,2], output_shape = [18,22]>(x, w, b)",
+        (("w", (8, 6, 3, 3)), ("b", (6,))),
     ),
 )

@@ -1,12 +1,17 @@
-"""Small models for the tests of calibration and backends."""
+"""Small models and schemes for the tests of calibration and backends."""
 
 from __future__ import annotations
+
+from dataclasses import replace
+from types import MappingProxyType
 
 import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from effc.calibration.scheme import OpRule, QParams, Scheme
 from effc.compiler import ir
+from effc.compiler.oracle import Session
 
 
 def build(text: str, **weights: np.ndarray) -> ir.Model:
@@ -55,3 +60,30 @@ def images(count: int, seed: int = 1) -> np.ndarray:
 def not_a_number() -> ir.Model:
     """Log of an input that may be negative."""
     return build("net (float[N,4] x) => (float[N,4] y) { s = Log(x)\n y = Relu(s) }")
+
+
+MOVERS = frozenset({"MaxPool", "Flatten", "Reshape", "Concat", "Transpose"})
+RULES = {
+    "Conv": OpRule(inputs=(0,), weight=1, weight_axis=lambda _: 0, bias=2),
+    "Gemm": OpRule(inputs=(0,), weight=1, weight_axis=lambda _: 0, bias=2),
+    "Sigmoid": OpRule(output=QParams(1 / 256, -128)),
+    **{op: OpRule() for op in ("Add", "Mul", "Relu", "Clip", "Concat")},
+    **{op: OpRule(inputs=(0,)) for op in MOVERS - {"Concat"}},
+}
+
+
+def fused(producer: ir.Node, activation: ir.Node) -> bool:
+    return producer.op_type in ("Conv", "Add") and activation.op_type in ("Relu", "Clip")
+
+
+SCHEME = Scheme("test", ops=MappingProxyType(RULES), same_scale=MOVERS, fused=fused)
+SCHEMES = {
+    "int8": SCHEME,
+    "uint8": replace(SCHEME, activation="uint8"),
+    "symmetric": replace(SCHEME, symmetric=True),
+    "float bias": replace(SCHEME, bias="float"),
+}
+
+
+def run(model: ir.Model, x: np.ndarray) -> np.ndarray:
+    return Session(model).run({"x": x})["y"]  # type: ignore[return-value]

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from calibration.test_quantize import SCHEMES, run
-from tiny_models import build, convnet, images
+from tiny_models import SCHEMES, build, convnet, images, run
 
 from effc.calibration.bias_correction import correct, mean_shift, visible
 from effc.calibration.collect import collect

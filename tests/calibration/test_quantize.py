@@ -4,47 +4,24 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_models import build, convnet, images
+from tiny_models import SCHEME, SCHEMES, build, convnet, images, run
 
 from effc.calibration import weights
 from effc.calibration.collect import collect
 from effc.calibration.quantize import Quantized, quantize
 from effc.calibration.ranges import ranges
 from effc.calibration.readers import open_data
-from effc.calibration.scheme import OpRule, QParams, Scheme
+from effc.calibration.scheme import QParams
 from effc.compiler import ir
 from effc.compiler.oracle import Session, graph_inputs
 from effc.compiler.ranges import Range
 from effc.core.options import DataOptions
-
-MOVERS = frozenset({"MaxPool", "Flatten", "Reshape", "Concat", "Transpose"})
-RULES = {
-    "Conv": OpRule(inputs=(0,), weight=1, weight_axis=lambda _: 0, bias=2),
-    "Gemm": OpRule(inputs=(0,), weight=1, weight_axis=lambda _: 0, bias=2),
-    "Sigmoid": OpRule(output=QParams(1 / 256, -128)),
-    **{op: OpRule() for op in ("Add", "Mul", "Relu", "Clip", "Concat")},
-    **{op: OpRule(inputs=(0,)) for op in MOVERS - {"Concat"}},
-}
-
-
-def fused(producer: ir.Node, activation: ir.Node) -> bool:
-    return producer.op_type in ("Conv", "Add") and activation.op_type in ("Relu", "Clip")
-
-
-SCHEME = Scheme("test", ops=MappingProxyType(RULES), same_scale=MOVERS, fused=fused)
-SCHEMES = {
-    "int8": SCHEME,
-    "uint8": replace(SCHEME, activation="uint8"),
-    "symmetric": replace(SCHEME, symmetric=True),
-    "float bias": replace(SCHEME, bias="float"),
-}
 
 
 def calibrated(model: ir.Model, folder: Path, **arrays: np.ndarray) -> dict[str, Range]:
@@ -58,10 +35,6 @@ def ops(model: ir.Model) -> list[str]:
 
 def node(model: ir.Model, op: str) -> ir.Node:
     return next(n for n in model.graph if n.op_type == op)
-
-
-def run(model: ir.Model, x: np.ndarray) -> np.ndarray:
-    return Session(model).run({"x": x})["y"]  # type: ignore[return-value]
 
 
 @given(st.floats(-1e4, 1e4), st.floats(-1e4, 1e4), st.floats(0, 1), st.sampled_from(["int8", "uint8"]), st.booleans())

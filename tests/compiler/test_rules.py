@@ -96,6 +96,9 @@ RULES = [
     ("conv, mul, add", IMAGE + " { c = Conv(x, w) d = Mul(c, s) y = Add(d, t) }", {"w": (4, 3, 3, 3), "s": (4, 1, 1), "t": (1, 4, 1, 1)}, ["Conv"]),
     ("conv, div, sub by one number", IMAGE + " { c = Conv(x, w) d = Div(c, s) y = Sub(d, t) }", {"w": (4, 3, 3, 3), "s": (), "t": (1,)}, ["Conv"]),
     ("conv, add per column", IMAGE + " { c = Conv(x, w) y = Add(c, t) }", {"w": (4, 3, 3, 3), "t": (6,)}, ["Conv", "Add"]),
+    ("matmul, add of a column", "g (float[4,3] x) => (float[4,4] y) { c = MatMul(x, w) y = Add(c, t) }", {"w": (3, 4), "t": (4, 1)}, ["MatMul", "Add"]),
+    ("matmul, add that widens", "g (float[1,3] x) => (float[4,4] y) { c = MatMul(x, w) y = Add(c, t) }", {"w": (3, 4), "t": (4, 1)}, ["MatMul", "Add"]),
+    ("gemm with a column, mul", "g (float[4,3] x) => (float[4,4] y) { c = Gemm(x, w, k) y = Mul(c, t) }", {"w": (3, 4), "k": (4, 1), "t": (4,)}, ["Gemm", "Mul"]),
     ("matmul, add", "g (float[N,3] x) => (float[N,4] y) { c = MatMul(x, w) y = Add(c, t) }", {"w": (3, 4), "t": (4,)}, ["Gemm"]),
     ("matmul of rank 3, add", "g (float[N,2,3] x) => (float[N,2,4] y) { c = MatMul(x, w) y = Add(c, t) }", {"w": (3, 4), "t": (4,)}, ["MatMul", "Add"]),
     ("pad, conv", IMAGE + " <int64[8] p = {0,0,1,0,0,0,2,1}> { c = Pad(x, p) y = Conv<pads=[1,1,0,0]>(c, w) }", {"w": (4, 3, 3, 3)}, ["Conv"]),
@@ -138,6 +141,7 @@ WINDOWS = [
     ("MaxPool<auto_pad={mode}, kernel_shape=[3,2], strides=[2,3]>(x)", {}),
     ("AveragePool<auto_pad={mode}, kernel_shape=[4,2], strides=[3,1]>(x)", {}),
     ("ConvTranspose<auto_pad={mode}, strides=[2,2]>(x, w)", {"w": (3, 4, 3, 3)}),
+    ("ConvTranspose<auto_pad={mode}, strides=[2,2], output_shape=[18,13]>(x, w)", {"w": (3, 4, 3, 3)}),
 ]
 
 
