@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -46,13 +47,11 @@ def collect_cached(model: ir.Model, dataset: Dataset, *, folder: Path | None = N
     """`collect`, kept in the cache folder under the hash of model and data."""
     key = f"{ir.digest(model)} {dataset.sha256} {len(dataset)} {BINS} {_FORMAT}"
     path = (folder or cache_folder()) / "statistics" / f"{hashlib.sha256(key.encode()).hexdigest()}.npz"
-    if path.exists():
-        try:
-            return Statistics.load(path)
-        except BadInput:
-            path.unlink(missing_ok=True)
+    with suppress(BadInput):  # not there, or damaged: made again
+        return Statistics.load(path)
     found = collect(model, dataset)
-    found.save(path)
+    with suppress(BadInput):  # a cache that cannot be written costs time at the next build, not this one
+        found.save(path)
     return found
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from effc.calibration.arrays import readable
 from effc.calibration.observers import Array, Histogram, TensorStatistics
 from effc.core.errors import BadInput
 from effc.core.files import write_atomic
@@ -38,9 +39,9 @@ class Statistics:
     def load(cls, path: Path) -> Statistics:
         """Read what `save` wrote. Raises BadInput when the file is something else."""
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            with readable(path), np.load(path, allow_pickle=False) as arrays:
                 return _unpack(arrays)
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (LookupError, AttributeError, TypeError) as error:
             raise BadInput(f"these are no saved statistics ({error})", where=str(path)) from error
 
 

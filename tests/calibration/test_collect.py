@@ -75,8 +75,17 @@ def test_saved_and_cached(tmp_path: Path) -> None:
         assert np.array_equal(observed.channel_sum, other.channel_sum)
     again.save(file)
     assert file.read_bytes() == before
-    file.write_bytes(b"broken")
-    assert collect_cached(model, data, folder=tmp_path).samples == 8
+    for broken in (b"broken", before[:-20], before[:200] + bytes(8) + before[208:]):
+        file.write_bytes(broken)
+        assert collect_cached(model, data, folder=tmp_path).samples == 8
+        assert file.read_bytes() == before
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    model = convnet()
+    data = dataset(tmp_path / "d.npz", model, x=images(8))
+    assert collect_cached(model, data, folder=tmp_path / "file").samples == 8
 
 
 def test_saved_rubbish_is_bad_input(tmp_path: Path) -> None:

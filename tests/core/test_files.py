@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from effc.core.errors import BadInput
-from effc.core.files import sha256, staged_file, staged_folder, write_atomic
+from effc.core.files import refuse_existing, sha256, staged_file, staged_folder, write_atomic
 
 BUILD = """
 import os, signal, sys
@@ -119,6 +120,57 @@ def test_a_file_and_what_lies_beside_it(tmp_path: Path) -> None:
         path.write_text("other")
         raise ValueError
     assert contents(tmp_path) == {"m.onnx": "graph", "m.onnx.data": "weights"}
+
+
+@pytest.mark.parametrize("limit", [0, 4096])
+def test_no_room_is_told_and_leaves_nothing(tmp_path: Path, limit: int) -> None:
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        with pytest.raises(BadInput, match="f: it cannot be written"):
+            write_atomic(tmp_path / "f", bytes(10_000))
+        with pytest.raises(BadInput, match="out: it cannot"), staged_folder(tmp_path / "out", overwrite=True) as folder:
+            (folder / "x").write_bytes(bytes(10_000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("path", ["file/out", "file/deep/out"])
+def test_a_place_that_cannot_be_is_told_at_once(tmp_path: Path, path: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(BadInput, match="file: it is no folder"):
+        refuse_existing(tmp_path / path, overwrite=True)
+    with pytest.raises(BadInput, match="it cannot be written"), staged_file(tmp_path / path):
+        pytest.fail("the block must not run")
+
+
+def test_a_folder_is_not_replaced_by_a_file(tmp_path: Path) -> None:
+    write_atomic(tmp_path / "out" / "model", b"old")
+    with pytest.raises(BadInput, match="out: it cannot be written"):
+        write_atomic(tmp_path / "out", b"new")
+    assert contents(tmp_path / "out") == OLD
+
+
+def test_a_link_is_replaced_and_not_followed(tmp_path: Path) -> None:
+    write_atomic(tmp_path / "there" / "model", b"old")
+    for goal in ("there", "nowhere"):
+        (tmp_path / "out").symlink_to(tmp_path / goal)
+        with staged_folder(tmp_path / "out", overwrite=True) as folder:
+            (folder / "model").write_text("new")
+        assert contents(tmp_path / "out") == {"model": "new"}
+        assert contents(tmp_path / "there") == OLD
+        shutil.rmtree(tmp_path / "out")
+
+
+def test_the_slower_of_two_builds_does_not_replace_the_other(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="exists already"), staged_folder(tmp_path / "out", overwrite=False) as folder:
+        (folder / "model").write_text("slow")
+        write_atomic(tmp_path / "out" / "model", b"old")
+    assert contents(tmp_path / "out") == OLD
+    assert os.listdir(tmp_path) == ["out"]
 
 
 def test_write_atomic_replaces(tmp_path: Path) -> None:

@@ -22,17 +22,9 @@ def sha256(path: Path) -> str:
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Write `data` beside `path` and rename it into place."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=_STAGING, dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    """Write `data` beside `path` and rename it into place. Raises BadInput where it cannot be written."""
+    with staged_file(path) as staging:
+        staging.write_bytes(data)
 
 
 @contextmanager
@@ -40,9 +32,12 @@ def staged_file(final: Path) -> Iterator[Path]:
     """Yield a path of the same name in a temporary folder; what is written beside it comes along.
 
     On success every file there is renamed into `final`'s folder, `final` itself last; on failure nothing stays.
+    Raises BadInput where it cannot be written.
     """
-    final.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=_STAGING, dir=final.parent) as folder:
+    with _writing(final):
+        final.parent.mkdir(parents=True, exist_ok=True)
+        staging = tempfile.TemporaryDirectory(prefix=_STAGING, dir=final.parent)
+    with _writing(final), staging as folder:
         yield Path(folder) / final.name
         for path in sorted(Path(folder).iterdir(), key=lambda path: path.name == final.name):
             os.replace(path, final.with_name(path.name))
@@ -53,29 +48,46 @@ def staged_folder(final: Path, *, overwrite: bool) -> Iterator[Path]:
     """Yield a temporary sibling of `final`; on success it takes `final`'s place, on failure it is removed.
 
     The folder that it replaces stays until the new one is whole. What a killed build left behind is swept first.
-    Raises BadInput when `final` exists and `overwrite` is false.
+    Raises BadInput when `final` exists, before or after, and `overwrite` is false, or where it cannot be written.
     """
     refuse_existing(final, overwrite=overwrite)
-    final.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(final)
-    staging = Path(tempfile.mkdtemp(prefix=f"{_STAGING}{final.name}-{os.getpid()}-", dir=final.parent))
-    staging.chmod(0o755)
+    with _writing(final):
+        final.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(final)
+        staging = Path(tempfile.mkdtemp(prefix=f"{_STAGING}{final.name}-{os.getpid()}-", dir=final.parent))
     try:
-        yield staging
-        _swap(staging, final)
+        with _writing(final):
+            staging.chmod(0o755)
+            yield staging
+            refuse_existing(final, overwrite=overwrite)
+            _swap(staging, final)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
 
 def refuse_existing(path: Path, *, overwrite: bool) -> None:
-    """Raise BadInput when `path` is there and may not be replaced."""
-    if path.exists() and not overwrite:
+    """Raise BadInput when `path` is there and may not be replaced, or what should be its folder is none."""
+    if os.path.lexists(path) and not overwrite:
         raise BadInput("it exists already", where=str(path), hint="--overwrite replaces it")
+    above = next((folder for folder in path.absolute().parents if os.path.lexists(folder)), path)
+    if not (os.path.isdir(above) and os.access(above, os.W_OK)):
+        what = "it is no folder, or none that may be written to"
+        raise BadInput(what, where=str(above), hint="name another output")
+
+
+@contextmanager
+def _writing(final: Path) -> Iterator[None]:
+    """What the system refuses (no room, no permission, no such folder) becomes a BadInput that names the file."""
+    try:
+        yield
+    except OSError as error:
+        hint = "make room, or name another output"
+        raise BadInput(f"it cannot be written ({error})", where=str(final), hint=hint) from error
 
 
 def _swap(staging: Path, final: Path) -> None:
     """Rename the new folder into place; the old one steps aside for an instant and is put back on failure."""
-    if not final.exists():
+    if not os.path.lexists(final):
         os.rename(staging, final)
         return
     aside = final.with_name(f"{_STAGING}{final.name}-{os.getpid()}-old")
@@ -85,7 +97,7 @@ def _swap(staging: Path, final: Path) -> None:
     except OSError:
         os.rename(aside, final)
         raise
-    shutil.rmtree(aside) if aside.is_dir() else aside.unlink()
+    aside.unlink() if aside.is_symlink() or not aside.is_dir() else shutil.rmtree(aside)
 
 
 def _sweep(final: Path) -> None:
