@@ -38,7 +38,7 @@ MODELS: tuple[str, ...] = (
 MODELS += ("efficientnet_lite0", "pplcnet_orientation", "ppocr_cls")
 TARGETS = ("ort-fp32", "ort-int8", "tflite-fp32", "tflite-int8")
 CALIBRATION_SAMPLES = 64
-_EVALUATION_SAMPLES = (500, 200, 100, 20)
+_EVALUATION_SAMPLES = (2000, 1000, 500, 200, 100, 20)
 
 
 @dataclass(frozen=True)
