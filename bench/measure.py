@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -180,7 +181,7 @@ def _check(artifacts: Sequence[Artifact], options: BenchOptions) -> None:
     if not artifacts:
         raise BadInput("no artifact is named", hint="for example: effc bench out/ort-fp32 out/tflite-int8")
     for name, value in (("--threads", options.threads), ("--rounds", options.rounds), ("--min-time", options.min_time)):
-        if value <= 0:
+        if not 0 < value < math.inf:
             raise BadInput(f"{value} is not a positive number", where=name)
 
 

@@ -64,7 +64,8 @@ def odd(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def fill(built: Built, odd: Path, tmp_path: Path) -> Fill:
-    """Words with {model}, {calib}, {eval}, {out}, {odd}, {tmp} put in; {tmp}/wrong.npz is a feed that fits nothing."""
+    """Words with {model}, {calib}, {eval}, {out}, {odd}, {tmp} put in; {tmp}/wrong.npz fits nothing, {tmp}/garbage.onnx is none."""
     np.savez(tmp_path / "wrong.npz", input=np.zeros((2, 3), np.float32))
+    (tmp_path / "garbage.onnx").write_bytes(b"garbage")
     places = {"model": built.model.model, "calib": built.model.calib, "eval": built.model.evaluation}
     return lambda words: words.format(**places, out=built.folder, odd=odd, tmp=tmp_path).split()

@@ -40,6 +40,9 @@ EXIT_CODES = [
     ("verify {out}/ort-fp32 --data {tmp}/none.npz --model {model}", 2),
     ("bench {tmp}", 2),
     ("bench {out}/ort-fp32 --min-time 0", 2),
+    ("bench {out}/ort-fp32 --min-time nan", 2),
+    ("bench {out}/ort-fp32 --min-time inf", 2),
+    ("bench {tmp}/garbage.onnx", 2),
     ("bench {out}/ort-fp32 --rounds 0", 2),
     ("run {out}/ort-fp32 --input {model} -o {tmp}/y.npz", 2),
     ("run {out}/ort-fp32 --input {calib} -o {calib}", 2),
@@ -282,6 +285,12 @@ def test_bench_json(built: Built, effc: Command) -> None:
     noisy = [result for result in results if result["spread"] > 0.15]
     assert len(ran.json["warnings"]) == len(noisy)
     assert ran.err.count("warning: ") == len(noisy)
+
+
+def test_bench_of_different_models_says_so(built: Built, fashion: object, effc: Command) -> None:
+    words = ("--min-time", "0.02", "--rounds", "1", "--json")
+    ran = effc("bench", built.folder / "ort-fp32", fashion.model, *words)  # type: ignore[attr-defined]
+    assert "different models (mnist_minimobile.onnx, fashion_minires.onnx)" in ran.json["warnings"][0]
 
 
 def test_simplify(built: Built, tmp_path: Path, effc: Command) -> None:

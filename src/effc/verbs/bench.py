@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from effc import __version__
@@ -15,7 +16,13 @@ from effc.core.progress import Progress
 
 def bench(paths: Sequence[Path], options: BenchOptions, progress: Progress | None = None) -> BenchReport:
     """Open all, then measure. The first is what the others' ratios refer to."""
-    return measure([_open(path) for path in paths], options, progress)
+    artifacts = [_open(path) for path in paths]
+    report = measure(artifacts, options, progress)
+    sources = {artifact.manifest.source.sha256: artifact.manifest.source.name for artifact in artifacts}
+    if len(sources) == 1:
+        return report
+    mixed = f"these are made from different models ({', '.join(sources.values())})"
+    return replace(report, warnings=(mixed, *report.warnings))
 
 
 def _open(path: Path) -> Artifact:
@@ -24,9 +31,11 @@ def _open(path: Path) -> Artifact:
 
 def baseline(model: Path) -> Artifact:
     """An ONNX file as the `ort-fp32` artifact that it would be, optimizations on, without a build."""
+    from effc.compiler import reader
     from effc.compiler.oracle import graph_inputs
 
+    raw = reader.read(model)
     file = FileInfo.of(model.parent, model.name)
-    inputs = tuple(TensorInfo(entry.name, entry.dtype.name, entry.shape) for entry in graph_inputs(model))
-    source = Source(model.name, file.sha256, 0)
+    inputs = tuple(TensorInfo(entry.name, entry.dtype.name, entry.shape) for entry in graph_inputs(raw.proto))
+    source = Source(model.name, raw.sha256, 0)
     return Artifact(model.parent, Manifest(__version__, "ort-fp32", "onnx", source, inputs, (), (file,)))
