@@ -64,7 +64,7 @@ def odd(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def fill(built: Built, odd: Path, tmp_path: Path) -> Fill:
-    """Words with {model}, {calib}, {eval}, {out}, {odd}, {tmp} put in; {tmp}/wrong.npz fits nothing, {tmp}/garbage.onnx is none."""
+    """Words with {model}, {calib}, {eval}, {out}, {odd}, {tmp} put in; {tmp} holds a wrong feed and model."""
     np.savez(tmp_path / "wrong.npz", input=np.zeros((2, 3), np.float32))
     (tmp_path / "garbage.onnx").write_bytes(b"garbage")
     places = {"model": built.model.model, "calib": built.model.calib, "eval": built.model.evaluation}
