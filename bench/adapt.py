@@ -105,6 +105,11 @@ def out_of(values: Array, info: TensorInfo) -> Array:
     return np.asarray((laid.astype(np.float32) - np.float32(info.zero_point or 0)) * np.float32(info.scale))
 
 
+def onnx_dims(info: TensorInfo) -> tuple[int | str, ...]:
+    """The dims as the ONNX model has them, channels behind the samples."""
+    return (info.shape[0], info.shape[-1], *info.shape[1:-1]) if channels_last(info) else info.shape
+
+
 def channels_last(info: TensorInfo) -> bool:
     """Whether the layout is N...C with something between, where ONNX has NC..."""
     return len(info.layout) > 2 and info.layout[0] == "N" and info.layout[-1] == "C"

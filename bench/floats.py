@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from effc.compiler.oracle import Session
+from effc.compiler.oracle import AnyModel, Session
 
 Feeds = Mapping[str, NDArray[np.generic]]
 
@@ -19,7 +19,7 @@ Feeds = Mapping[str, NDArray[np.generic]]
 class FloatOutputs:
     """The original model in ONNX Runtime without optimizations, and a folder that holds what it gave."""
 
-    model: Path
+    model: AnyModel
     folder: Path
     threads: int
 

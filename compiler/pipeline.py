@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import onnx
+
 from effc.compiler import frontend, ir, phase
 from effc.compiler.passes import SIMPLIFY
 from effc.compiler.proof import Proof, prove
@@ -18,12 +20,14 @@ class Prepared:
     """A model ready for calibration.
 
     Attributes:
+        original: the file's model with the wanted input dims and nothing else changed.
         steps: every simplification that changed it, in order.
         proof: the comparison with the original, None where it was not asked for.
     """
 
     model: ir.Model
     source: Source
+    original: onnx.ModelProto
     steps: tuple[phase.StepRecord, ...]
     proof: Proof | None
 
@@ -35,7 +39,7 @@ def prepare(path: Path, shapes: Mapping[str, frontend.Dims] | None = None, *, pr
     """
     loaded = frontend.load(path, shapes)
     steps = phase.run(loaded.model, SIMPLIFY)
-    return Prepared(loaded.model, loaded.source, steps, _proved(path, loaded) if proof else None)
+    return Prepared(loaded.model, loaded.source, loaded.original, steps, _proved(path, loaded) if proof else None)
 
 
 def _proved(path: Path, loaded: frontend.Loaded) -> Proof:

@@ -212,7 +212,7 @@ def _shared(options: BuildOptions, progress: Progress, prepared: Prepared, legal
     from effc.calibration.readers import open_data
     from effc.compiler.oracle import graph_inputs
 
-    floats = FloatOutputs(options.model, scratch, options.threads)
+    floats = FloatOutputs(prepared.original, scratch, options.threads)
     evaluation, labels = None, None
     if options.evaluation is not None:
         evaluation = open_data(options.evaluation, graph_inputs(prepared.model), options.calibration.seed)

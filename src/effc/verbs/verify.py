@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from effc.bench import accuracy, reference
 from effc.bench.accuracy import Feeds, Labels
+from effc.bench.adapt import onnx_dims
 from effc.core.artifact import Artifact
 from effc.core.errors import BadInput
 from effc.core.manifest import Verification
 from effc.core.options import DataOptions
 from effc.core.progress import Progress
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 BATCH = 32
 
@@ -87,13 +92,13 @@ def _with_data(artifact: Artifact, options: VerifyOptions, progress: Progress) -
     return accuracy.verify(artifact, pairs(), labels, data=Path(dataset.name).name, threads=options.threads)
 
 
-def _original(artifact: Artifact, options: VerifyOptions) -> Path:
-    """The model that the user names, if the artifact was built from it."""
-    from effc.compiler import reader
+def _original(artifact: Artifact, options: VerifyOptions) -> ModelProto:
+    """The model that the user names, if the artifact was built from it, with the input dims of the build."""
+    from effc.compiler import frontend, reader
 
     if options.model is None:
         raise BadInput("--data needs the float model to compare with", hint=f"--model {artifact.manifest.source.name}")
     if reader.read(options.model).sha256 != artifact.manifest.source.sha256:
         what = f"the artifact was built from another file (sha256 {artifact.manifest.source.sha256[:12]}...)"
         raise BadInput(what, where=str(options.model), hint="build the artifact again from this model")
-    return options.model
+    return frontend.load(options.model, {info.name: onnx_dims(info) for info in artifact.manifest.inputs}).original
