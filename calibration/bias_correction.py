@@ -21,13 +21,14 @@ from effc.calibration.quantize import Layer, Quantized
 from effc.calibration.readers import Dataset
 from effc.calibration.weights import quantize_bias
 from effc.compiler import ir
+from effc.compiler.passes.fuse import bounds
 
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
 
 SAMPLES = 32
 _HELD_BYTES = 1 << 28
-_VISIBLE = {"Relu": (0.0, math.inf), "HardSwish": (-3.0, math.inf), "HardSigmoid": (-3.0, 3.0)}
+_VISIBLE = {"HardSwish": (-3.0, math.inf), "HardSigmoid": (-3.0, 3.0)}
 
 
 def correct(quantized: Quantized, model: ir.Model, dataset: Dataset, samples: int = SAMPLES) -> Quantized:
@@ -55,14 +56,7 @@ def visible(node: ir.Node) -> tuple[float, float]:
     if len(uses) != 1 or node.outputs[0].is_graph_output():
         return -math.inf, math.inf
     follower = next(iter(uses)).node
-    if follower.op_type != "Clip":
-        return _VISIBLE.get(follower.op_type, (-math.inf, math.inf))
-    bounds = [ir.const(v) for v in (*follower.inputs[1:3], None, None)[:2]]
-    lo, hi = (
-        default if b is None else float(np.ravel(b)[0])
-        for b, default in zip(bounds, (-math.inf, math.inf), strict=True)
-    )
-    return lo, hi
+    return bounds(follower) or _VISIBLE.get(follower.op_type, (-math.inf, math.inf))
 
 
 def mean_shift(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from effc.compiler import ir
-from effc.compiler.edit import Before, rank
+from effc.compiler.edit import Before
 from effc.compiler.passes import affine
 from effc.compiler.passes.rewrite import graph_of
 
@@ -42,7 +42,7 @@ def scale_into_consumers(node: ir.Node) -> bool:
         return False
     factor = next((c for v in node.inputs if (c := ir.const(v)) is not None and c.size == 1), None)
     data = next((v for v in node.inputs if ir.const(v) is None), None)
-    if factor is None or data is None or node.outputs[0].is_graph_output() or rank(data) < factor.ndim:
+    if factor is None or data is None or node.outputs[0].is_graph_output() or ir.rank(data) < factor.ndim:
         return False
     carriers: list[ir.Node] = []
     readers = _linear_readers(node.outputs[0], carriers)

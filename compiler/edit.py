@@ -8,11 +8,6 @@ from effc.compiler import ir
 from effc.compiler.passes.rewrite import graph_of
 
 
-def rank(value: ir.Value | None) -> int:
-    """The number of dims; 0 also where it is not known."""
-    return 0 if value is None or value.shape is None else len(value.shape)
-
-
 class Before:
     """Makes nodes and constants in front of one node, and lets a value that equals its output take its place."""
 

@@ -50,6 +50,11 @@ def shape(value: Value | None) -> tuple[int | str, ...] | None:
     return tuple(d if isinstance(d, int) else (d.value or "?") for d in value.shape)
 
 
+def rank(value: Value | None) -> int:
+    """The number of dims; 0 also where it is not known."""
+    return 0 if value is None or value.shape is None else len(value.shape)
+
+
 def static_shape(value: Value | None) -> tuple[int, ...] | None:
     """The shape where every dim is an integer, else None."""
     dims = shape(value)

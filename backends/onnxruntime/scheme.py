@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-import numpy as np
-
 from effc.calibration.scheme import OpRule, Scheme
 from effc.compiler import ir
+from effc.compiler.passes.fuse import bounds
 
 SAME_SCALE = frozenset(
     {
@@ -50,12 +49,8 @@ _RULES = {
 
 def bounded_below_by_zero(node: ir.Node) -> bool:
     """Whether the node is Relu, or Clip with constant bounds of which the lower one is 0."""
-    if node.op_type == "Relu":
-        return True
-    if node.op_type != "Clip" or len(node.inputs) < 2:
-        return False
-    lower = ir.const(node.inputs[1])
-    return lower is not None and float(np.ravel(lower)[0]) == 0.0
+    found = bounds(node)
+    return found is not None and found[0] == 0.0
 
 
 def fused(producer: ir.Node, activation: ir.Node) -> bool:

@@ -35,7 +35,7 @@ class Emitter:
 
     def define(self, value: ir.Value, *, last: bool) -> int:
         """Add a tensor for a value that a graph input or an operator makes."""
-        last = last and rank(value) >= 3
+        last = last and ir.rank(value) >= 3
         index = self.writer.tensor(self.spec(value, last=last))
         self._tensors[value, last] = index
         return index
@@ -52,7 +52,7 @@ class Emitter:
 
     def tensor(self, value: ir.Value, *, last: bool) -> int:
         """The value's tensor in this layout, made from another form of it where needed."""
-        last = last and rank(value) >= 3
+        last = last and ir.rank(value) >= 3
         if (value, last) not in self._tensors:
             self._tensors[value, last] = self._make(value, last)
         return self._tensors[value, last]
@@ -60,7 +60,9 @@ class Emitter:
     def in_order(self, value: ir.Value, *, last: bool) -> int:
         """The value's tensor with its elements as in this layout; the other layout's where none would move."""
         held = (value, not last) in self._tensors and (value, last) not in self._tensors
-        return self.tensor(value, last=last != (held and rank(value) >= 3 and moves_nothing(dims(value, last=False))))
+        return self.tensor(
+            value, last=last != (held and ir.rank(value) >= 3 and moves_nothing(dims(value, last=False)))
+        )
 
     def spec(self, value: ir.Value, *, last: bool) -> TensorSpec:
         """Name, dims, dtype and quantization of a value's tensor."""
@@ -178,7 +180,7 @@ class Call:
 
     def axis(self, axis: int, position: int = 0) -> int:
         """Where an ONNX axis of the input lies in the call's layout."""
-        size = rank(self.value(position))
+        size = ir.rank(self.value(position))
         return to_last(size).index(axis % size) if self.last else axis % size
 
     def array(self, position: int) -> Array:
@@ -257,11 +259,6 @@ class Call:
     def emit(self, op: str, inputs: Sequence[int], kind: str = "", version: int = 1, **fields: object) -> None:
         """Append an operator that makes the call's first output, with a `<kind>Options` of these fields."""
         self.writer.op(op, inputs, (self.out(),), self.writer.options(kind, **fields) if kind else None, version)
-
-
-def rank(value: ir.Value) -> int:
-    """The number of dims."""
-    return 0 if value.shape is None else len(value.shape)
 
 
 def dims(value: ir.Value, *, last: bool) -> tuple[int, ...]:

@@ -85,7 +85,11 @@ def sides(node: ir.Node) -> tuple[Side, Side]:
         return Side.LAST, Side.LAST
     if node.op_type == "Transpose":
         return _transpose_sides(node)
-    if node.op_type in ("Softmax", "LogSoftmax") and _rank(node) >= 3 and ir.attr_int(node, "axis", -1) == 1:
+    if (
+        node.op_type in ("Softmax", "LogSoftmax")
+        and ir.rank(node.outputs[0]) >= 3
+        and ir.attr_int(node, "axis", -1) == 1
+    ):
         return Side.LAST, Side.LAST
     free = node.op_type in FREE_OPS and all(_keeps_rank(node, v) for v in node.outputs) and _keeps_order(node)
     return (Side.FREE, Side.FREE) if free else (Side.FIRST, Side.FIRST)
@@ -110,7 +114,7 @@ def solve(graph: ir.Graph, *, native: bool) -> Layout:
 
 def held_last(value: ir.Value, *, native: bool) -> bool:
     """Whether a graph input or output is channels-last: native images are, sequences and vectors stay."""
-    return native and len(value.shape or ()) >= 4
+    return native and ir.rank(value) >= 4
 
 
 def _label(node: ir.Node, side: Side) -> object:
@@ -182,19 +186,15 @@ def _keeps_order(node: ir.Node) -> bool:
     """Whether the axes that a reduction drops leave the others in ONNX's order, in either layout."""
     if not node.op_type.startswith("Reduce") or ir.attr_int(node, "keepdims", 1):
         return True
-    rank, axes = len(ir.shape(node.inputs[0]) or ()), ir.const(node.inputs[1]) if len(node.inputs) > 1 else None
+    rank, axes = ir.rank(node.inputs[0]), ir.const(node.inputs[1]) if len(node.inputs) > 1 else None
     dropped = set(range(rank)) if axes is None else {int(a) % rank for a in axes}
     kept = [axis for axis in to_last(rank) if axis not in dropped]
     return kept == sorted(kept)
 
 
-def _rank(node: ir.Node) -> int:
-    return len(node.outputs[0].shape or ())
-
-
 def _transpose_sides(node: ir.Node) -> tuple[Side, Side]:
     """A Transpose to or from channels-last is free when it starts or ends there."""
-    rank = _rank(node)
+    rank = ir.rank(node.outputs[0])
     perm = ir.attr_ints(node, "perm", tuple(reversed(range(rank))))
     if rank >= 3 and perm == to_last(rank):
         return Side.LAST, Side.FIRST

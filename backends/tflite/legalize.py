@@ -15,7 +15,8 @@ from effc.backends.tflite.plan import only_reader
 from effc.backends.tflite.trained import signed, stored
 from effc.compiler import ir
 from effc.compiler.decompose import constant_affine, hard_sigmoid, hard_swish, scale_into_consumers
-from effc.compiler.edit import Before, rank
+from effc.compiler.edit import Before
+from effc.compiler.passes import affine
 from effc.compiler.passes.rewrite import Rule, each, graph_of
 from effc.compiler.phase import Phase, Step
 
@@ -32,24 +33,20 @@ def global_pool(node: ir.Node) -> bool:
     if name is None:
         return False
     before = Before(node)
-    axes = before.const("axes", np.arange(2, rank(node.inputs[0]), dtype=np.int64))
+    axes = before.const("axes", np.arange(2, ir.rank(node.inputs[0]), dtype=np.int64))
     return before.replace(before.op(name, node.inputs[0], axes, keepdims=1))
 
 
 def batch_norm(node: ir.Node) -> bool:
-    """BatchNormalization(x) is x a + c with a = scale / sqrt(var + eps), c = bias - mean a."""
-    if node.op_type != "BatchNormalization":
+    """BatchNormalization(x) is x a + c, each a number per channel."""
+    found = affine.of_batch_normalization(node) if node.op_type == "BatchNormalization" else None
+    if found is None:
         return False
-    given = [ir.const(v) for v in node.inputs[1:5]]
-    if any(g is None for g in given):
-        return False
-    scale, bias, mean, variance = (np.asarray(g, np.float64) for g in given)
-    factor = scale / np.sqrt(variance + ir.attr_float(node, "epsilon", 1e-5))
-    shape = (1, -1) + (1,) * (rank(node.inputs[0]) - 2)
+    shape = (1, -1) + (1,) * (ir.rank(node.inputs[0]) - 2)
     before = Before(node)
-    product = before.op("Mul", node.inputs[0], before.const("factor", factor.reshape(shape).astype(np.float32)))
-    offset = (bias - mean * factor).reshape(shape).astype(np.float32)
-    return before.replace(before.op("Add", product, before.const("offset", offset)))
+    scale = before.const("scale", found.scale.reshape(shape).astype(np.float32))
+    shift = before.const("shift", found.shift.reshape(shape).astype(np.float32))
+    return before.replace(before.op("Add", before.op("Mul", node.inputs[0], scale), shift))
 
 
 def variadic(node: ir.Node) -> bool:
@@ -70,14 +67,14 @@ def equal_ranks(node: ir.Node) -> bool:
     """A computed operand of lower rank gets leading ones, so that any layout can broadcast it."""
     if node.op_type not in _BROADCASTING:
         return False
-    size, changed = rank(node.outputs[0]), False
+    size, changed = ir.rank(node.outputs[0]), False
     for position, value in enumerate(node.inputs):
-        if value is None or ir.const(value) is not None or rank(value) in (0, size) or size < 3:
+        if value is None or ir.const(value) is not None or ir.rank(value) in (0, size) or size < 3:
             continue
         dims = ir.shape(value) or ()
         if sum(not isinstance(d, int) for d in dims) > 1:
             continue
-        target = [1] * (size - rank(value)) + [d if isinstance(d, int) else -1 for d in dims]
+        target = [1] * (size - ir.rank(value)) + [d if isinstance(d, int) else -1 for d in dims]
         before = Before(node)
         shape = before.const("shape", np.asarray(target, np.int64))
         node.replace_input_with(position, before.op("Reshape", value, shape))
@@ -87,7 +84,7 @@ def equal_ranks(node: ir.Node) -> bool:
 
 def conv_1d(node: ir.Node) -> bool:
     """A window over (N, C, W) is one over (N, C, 1, W)."""
-    if node.op_type not in ("Conv", "AveragePool", "MaxPool") or rank(node.inputs[0]) != 3:
+    if node.op_type not in ("Conv", "AveragePool", "MaxPool") or ir.rank(node.inputs[0]) != 3:
         return False
     weight = ir.const(node.inputs[1]) if node.op_type == "Conv" else None
     if node.op_type == "Conv" and weight is None:
@@ -140,7 +137,7 @@ def same_average(node: ir.Node) -> bool:
 def _write_padding_out(node: ir.Node, *, keep_same: bool) -> bool:
     """AveragePool is Pad, AveragePool, and k / (elements inside) where padding does not count."""
     dims, out = ir.static_shape_from(node.inputs[0], 2), ir.static_shape_from(node.outputs[0], 2)
-    if node.op_type != "AveragePool" or rank(node.inputs[0]) != 4 or dims is None or out is None:
+    if node.op_type != "AveragePool" or ir.rank(node.inputs[0]) != 4 or dims is None or out is None:
         return False
     given = Window.of(node, ir.attr_ints(node, "kernel_shape", (1, 1)))
     window = given.fitted(dims, out)

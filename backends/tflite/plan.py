@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from effc.backends.tflite import scheme
 from effc.backends.tflite.layout import root
 from effc.compiler import ir
+from effc.compiler.passes.fuse import bounds
 
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 
@@ -60,7 +61,7 @@ def _integer(node: ir.Node, follower: ir.Node | None) -> Planned | None:
         return None
     if follower is None:
         return Planned(node, True, None, made)
-    return Planned(node, True, scheme.activation(follower) or "NONE", made, scheme.bounds(follower))
+    return Planned(node, True, scheme.activation(follower) or "NONE", made, bounds(follower))
 
 
 def _admissible(node: ir.Node, operands: list[ir.Value], made: tuple[ir.Value, ...]) -> bool:

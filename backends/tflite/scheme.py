@@ -7,7 +7,7 @@ from types import MappingProxyType
 from effc.backends.tflite.layout import root
 from effc.calibration.scheme import OpRule, QParams, Scheme
 from effc.compiler import ir
-from effc.compiler.passes import fuse
+from effc.compiler.passes.fuse import bounds
 
 SAME_SCALE = frozenset(
     {
@@ -47,11 +47,6 @@ _RULES = {
     **{op: OpRule(inputs=(0,)) for op in SAME_SCALE - {"Concat"}},
     "Concat": OpRule(),
 }
-
-
-def bounds(node: ir.Node) -> tuple[float, float] | None:
-    """[lo, hi] of a Relu or of a Clip with constant bounds, else None."""
-    return fuse.bounds(node) if node.op_type in ("Relu", "Clip") else None
 
 
 def activation(node: ir.Node) -> str | None:

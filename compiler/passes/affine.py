@@ -23,15 +23,21 @@ class Affine:
 
 
 def batch_normalization(node: ir.Node) -> bool:
-    """scale = gamma / sqrt(var + epsilon), shift = beta - mean * scale (inference mode), into what comes before."""
+    """BatchNormalization goes into what comes before."""
+    affine = of_batch_normalization(node)
+    return affine is not None and _absorb(node, affine)
+
+
+def of_batch_normalization(node: ir.Node) -> Affine | None:
+    """scale = gamma / sqrt(var + epsilon), shift = beta - mean * scale, in inference mode."""
     if ir.attr_int(node, "training_mode", 0) or any(out.uses() for out in node.outputs[1:]):
-        return False
+        return None
     parts = [ir.const(v) for v in node.inputs[1:5]]
     if any(part is None for part in parts):
-        return False
+        return None
     gamma, beta, mean, var = (np.asarray(part, np.float64) for part in parts)
     scale = gamma / np.sqrt(var + ir.attr_float(node, "epsilon", 1e-5))
-    return _absorb(node, Affine(scale, beta - mean * scale))
+    return Affine(scale, beta - mean * scale)
 
 
 def constant_affine(node: ir.Node) -> bool:

@@ -82,9 +82,11 @@ def hard_swish_divided(node: ir.Node) -> bool:
 
 
 def bounds(node: ir.Node) -> tuple[float, float] | None:
-    """[lo, hi] of a Clip or Relu with constant bounds."""
+    """[lo, hi] of a Clip with constant bounds or a Relu, else None."""
     if node.op_type == "Relu":
         return 0.0, math.inf
+    if node.op_type != "Clip":
+        return None
     lo, hi = input_at(node, 1), input_at(node, 2)
     low, high = -math.inf if lo is None else scalar(lo), math.inf if hi is None else scalar(hi)
     return None if low is None or high is None else (low, high)

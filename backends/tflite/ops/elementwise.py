@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from effc.backends.tflite import scheme
-from effc.backends.tflite.emitter import Call, rank
+from effc.backends.tflite.emitter import Call
 from effc.backends.tflite.layout import to_last
 from effc.backends.tflite.ops.table import TABLE, needs_constant, needs_dtype, needs_float
 from effc.backends.tflite.writer import Array, TensorSpec
 from effc.compiler import ir
+from effc.compiler.passes.fuse import bounds
 
 UNARY = {
     "Abs": ("ABS", "Abs"),
@@ -56,7 +57,7 @@ def operand(call: Call, position: int) -> int:
 
 def put_broadcast(call: Call, value: ir.Value, data: Array) -> int:
     """Add constant data of lower rank as a tensor that broadcasts in the call's layout."""
-    size = rank(call.planned.outputs[0])
+    size = ir.rank(call.planned.outputs[0])
     if call.last and data.ndim:
         data = data.reshape((1,) * (size - data.ndim) + data.shape).transpose(to_last(size))
     spec = call.emitter.spec(value, last=False)
@@ -117,7 +118,7 @@ def clip(call: Call) -> None:
     if call.integer:
         _saturate(call)
         return
-    lo, hi = scheme.bounds(call.node) or (-np.inf, np.inf)
+    lo, hi = bounds(call.node) or (-np.inf, np.inf)
     name = scheme.activation(call.node)
     if name is not None:
         call.emit(name, (call.x(),))
@@ -135,7 +136,7 @@ def _saturate(call: Call) -> None:
 
     Where the output's range reaches beyond the bounds, MAXIMUM and MINIMUM cut it.
     """
-    cuts = call.cuts(scheme.bounds(call.node) or (-np.inf, np.inf))
+    cuts = call.cuts(bounds(call.node) or (-np.inf, np.inf))
     target = call.temp("requantized", call.out_dims(), call.out_quant()) if cuts else call.out()
     call.writer.op("QUANTIZE", (call.x(),), (target,), call.writer.options("Quantize"), 2)
     call.cut(target, cuts)
@@ -166,7 +167,7 @@ def gelu(call: Call) -> None:
 
 def _check_prelu(node: ir.Node) -> str | None:
     slope = ir.const(node.inputs[1])
-    if slope is not None and slope.ndim == rank(node.outputs[0]) and slope.shape[:1] not in ((), (1,)):
+    if slope is not None and slope.ndim == ir.rank(node.outputs[0]) and slope.shape[:1] not in ((), (1,)):
         return "its slope differs over the batch"
     return needs_float(node) or needs_constant(node, 1)
 
@@ -175,7 +176,7 @@ def _check_prelu(node: ir.Node) -> str | None:
 def prelu(call: Call) -> None:
     """x where x >= 0, slope x elsewhere; the slope has no batch dim."""
     slope = call.array(1)
-    size = rank(call.value(0))
+    size = ir.rank(call.value(0))
     slope = slope.reshape((1,) * (size - slope.ndim) + slope.shape)
     data = slope.transpose(to_last(size)) if call.last else slope
     call.emit("PRELU", (call.x(), call.put("slope", data[0] if size > 1 else data)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from effc.backends.tflite import scheme
-from effc.backends.tflite.emitter import Call, Constant, rank
+from effc.backends.tflite.emitter import Call, Constant
 from effc.backends.tflite.ops.conv import put_bias, put_weight
 from effc.backends.tflite.ops.table import TABLE, needs_constant, needs_float
 from effc.compiler import ir
@@ -21,7 +21,7 @@ def _check_gemm(node: ir.Node) -> str | None:
 
 
 def _check_matmul(node: ir.Node) -> str | None:
-    if any(v is not None and rank(v) < 2 for v in node.inputs):
+    if any(v is not None and ir.rank(v) < 2 for v in node.inputs):
         return "a product with a vector is not lowered"
     return needs_float(node)
 
@@ -45,7 +45,7 @@ def _fully_connected(call: Call, *, transposed: bool) -> None:
     weight: Constant = call.constant(1)
     filters = put_weight(call, "weight", weight, (0, 1) if transposed else (1, 0), 0)
     operands = (call.x(), filters, put_bias(call, 2, weight))
-    keep = rank(call.value(0)) > 2
+    keep = ir.rank(call.value(0)) > 2
     version = 4 if call.integer else 5 if keep else 1
     call.emit(
         "FULLY_CONNECTED",

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from effc.backends.tflite.emitter import Call, rank
+from effc.backends.tflite.emitter import Call
 from effc.backends.tflite.ops.table import TABLE, needs_constant, needs_float
 from effc.compiler import ir
 
@@ -24,7 +24,7 @@ def _register(op: str, builtin: str) -> None:
     def reduction(call: Call) -> None:
         axes = call.ints(1) if call.given(1) else ()
         if not axes and not ir.attr_int(call.node, "noop_with_empty_axes", 0):
-            axes = tuple(range(rank(call.value(0))))
+            axes = tuple(range(ir.rank(call.value(0))))
         mapped = call.emitter.int_vector("axes", sorted(call.axis(a) for a in axes))
         keep = bool(ir.attr_int(call.node, "keepdims", 1))
         call.emit(builtin, (call.x(), mapped), "Reducer", 2 if call.integer else 1, keepDims=keep)
@@ -36,7 +36,7 @@ for _op, _builtin in REDUCTIONS.items():
 
 def _over_last_axis(call: Call, axis: int, emit: Callable[[int, int], None]) -> None:
     """Apply an operator that works on the last axis to any axis, between two TRANSPOSEs where needed."""
-    size = rank(call.value(0))
+    size = ir.rank(call.value(0))
     axis = call.axis(axis)
     if axis == size - 1:
         emit(call.x(), call.out())

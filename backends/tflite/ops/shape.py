@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from effc.backends.tflite.emitter import Call, rank
+from effc.backends.tflite.emitter import Call
 from effc.backends.tflite.layout import to_last
 from effc.backends.tflite.ops.table import TABLE, needs_constant, needs_rank, needs_static
 from effc.backends.tflite.writer import TensorSpec
@@ -30,7 +30,7 @@ def reshape(call: Call) -> None:
 @TABLE.op("Transpose")
 def transpose(call: Call) -> None:
     """Axes in another order, composed with the layouts of input and output; the identity costs nothing."""
-    size = rank(call.value(0))
+    size = ir.rank(call.value(0))
     perm = ir.attr_ints(call.node, "perm", tuple(reversed(range(size))))
     held = to_last(size) if call.last else tuple(range(size))
     wanted = to_last(size) if call.last_out else tuple(range(size))
@@ -89,7 +89,7 @@ def _check_slice(node: ir.Node) -> str | None:
 @TABLE.op("Slice", check=_check_slice)
 def slice_(call: Call) -> None:
     """x[start:end:step] along the named axes."""
-    size, dims = rank(call.value(0)), call.dims()
+    size, dims = ir.rank(call.value(0)), call.dims()
     starts, ends = call.ints(1), call.ints(2)
     axes = call.ints(3) if call.given(3) else tuple(range(len(starts)))
     steps = call.ints(4) if call.given(4) else (1,) * len(starts)
@@ -129,7 +129,7 @@ def _check_pad(node: ir.Node) -> str | None:
 @TABLE.op("Pad", check=_check_pad)
 def pad(call: Call) -> None:
     """Elements added around; in an integer call the padding is the zero point, so that it is zero."""
-    size, flat = rank(call.value(0)), call.ints(1)
+    size, flat = ir.rank(call.value(0)), call.ints(1)
     axes = call.ints(3) if call.given(3) else tuple(range(size))
     pads = np.zeros((size, 2), np.int32)
     for i, axis in enumerate(axes):
@@ -249,7 +249,7 @@ def _check_gather(node: ir.Node) -> str | None:
 @TABLE.op("Gather", check=_check_gather)
 def gather(call: Call) -> None:
     """Entries at the given indices of one axis; a negative constant index counts from the end."""
-    axis = ir.attr_int(call.node, "axis", 0) % rank(call.value(0))
+    axis = ir.attr_int(call.node, "axis", 0) % ir.rank(call.value(0))
     indices = ir.const(call.node.inputs[1])
     chosen = call.x(1)
     if indices is not None:

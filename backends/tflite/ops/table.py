@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from effc.backends.tflite.emitter import Call, rank
+from effc.backends.tflite.emitter import Call
 from effc.backends.tflite.plan import constant
 from effc.compiler import ir
 from effc.compiler.lowering import OpTable
@@ -37,8 +37,8 @@ def needs_constant(node: ir.Node, *positions: int) -> str | None:
 def needs_rank(node: ir.Node, *ranks: int) -> str | None:
     """The first input must have one of these ranks."""
     value = node.inputs[0]
-    if value is None or rank(value) not in ranks:
-        return f"its input has rank {'?' if value is None else rank(value)}, not {' or '.join(map(str, ranks))}"
+    if value is None or ir.rank(value) not in ranks:
+        return f"its input has rank {'?' if value is None else ir.rank(value)}, not {' or '.join(map(str, ranks))}"
     return None
 
 
