@@ -46,6 +46,7 @@ def _define_input(emitter: Emitter, value: ir.Value, native: bool) -> tuple[int,
     """Add a graph input; a native one is what all its readers quantize it to."""
     quantizers = list(value.consumers())
     integer = native and bool(quantizers) and all(n.op_type == QUANTIZE for n in quantizers)
+    integer = integer and not value.is_graph_output()
     held = quantizers[0].outputs[0] if integer else value
     last = held_last(value, native=native)
     index = emitter.define(held, last=last)
@@ -71,7 +72,8 @@ def _info(emitter: Emitter, value: ir.Value, held: ir.Value, last: bool) -> Tens
     spec: TensorSpec = emitter.spec(held, last=last)
     names = ir.shape(value) or ()
     order = [names[i] for i in ([0, *range(2, len(names)), 1] if last else range(len(names)))]
-    layout = ("NHWC" if last else "NCHW") if len(names) == 4 else ""
+    spatial = "XXXDHW"[2 - len(names) :]
+    layout = f"N{spatial}C" if last else "NCHW" if len(names) == 4 else ""
     quant = spec.quant
     return TensorInfo(
         value.name or "",
