@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -51,6 +52,9 @@ def _fields(call: Call, window: Window, padding: str) -> dict[str, object]:
 
 
 def _check_transposed(node: ir.Node) -> str | None:
+    dims = ir.shape(node.inputs[0])
+    if dims is not None and not isinstance(dims[0], int):
+        return "TRANSPOSE_CONV states its output's batch, which is symbolic here; fix it with --shape"
     if ir.attr_int(node, "group", 1) != 1:
         return "TRANSPOSE_CONV has no groups"
     if any(d != 1 for d in ir.attr_ints(node, "dilations", (1, 1))):
@@ -68,27 +72,38 @@ def _extra(node: ir.Node) -> tuple[int, ...]:
 
 @TABLE.op("ConvTranspose", check=_check_transposed)
 def conv_transpose(call: Call) -> None:
-    """The full transposed convolution, n -> (n - 1) s + k, then a SLICE that drops the padding."""
+    """SAME where the padding is its own, else the full n -> (n - 1) s + k and a SLICE, which is not delegated."""
     weight = call.constant(1)
     window = Window.of(call.node, weight.values.shape[2:])
     batch, height, width, channels = call.out_dims()
+    same = _is_same(window, call.dims()[1:3], (height, width))
     full = tuple((n - 1) * s + k for n, s, k in zip(call.dims()[1:3], window.strides, window.kernel, strict=True))
-    crops = full != (height, width)
-    target = call.temp("full", (batch, *full, channels), call.out_quant()) if crops else call.out()
-    size = call.emitter.int_vector("size", (max(batch, 1), *full, channels))
-    filters = put_weight(call, "weight", weight, (1, 2, 3, 0), 0)
+    written = (height, width) if same else full
+    crops = written != (height, width)
+    target = call.temp("full", (batch, *written, channels), call.out_quant()) if crops else call.out()
+    size = call.emitter.int_vector("size", (batch, *written, channels))
     options = call.writer.options(
         "TransposeConv",
-        padding=call.writer.enum("Padding", "VALID"),
+        padding=call.writer.enum("Padding", "SAME" if same else "VALID"),
         strideH=window.strides[0],
         strideW=window.strides[1],
         fusedActivationFunction=call.fused(),
     )
-    bias = put_bias(call, 2, weight)
-    call.writer.op("TRANSPOSE_CONV", (size, filters, call.x(), bias), (target,), options, 4 if call.fused() else 3)
+    operands = (size, put_weight(call, "weight", weight, (1, 2, 3, 0), 0), call.x(), put_bias(call, 2, weight))
+    call.writer.op("TRANSPOSE_CONV", operands, (target,), options, 4 if call.fused() else 3)
     if crops:
         begin = call.emitter.int_vector("begin", (0, *window.before, 0))
         call.emit("SLICE", (target, begin, call.emitter.int_vector("size", (-1, height, width, channels))), "Slice")
+
+
+def _is_same(window: Window, inputs: Sequence[int], outputs: Sequence[int]) -> bool:
+    """Whether TFLite's SAME crops as the padding does: k - s elements, half of them, rounded down, before."""
+    return all(
+        window.kernel[i] >= window.strides[i]
+        and outputs[i] == inputs[i] * window.strides[i]
+        and window.before[i] == (window.kernel[i] - window.strides[i]) // 2
+        for i in (0, 1)
+    )
 
 
 def put_weight(call: Call, name: str, weight: Constant, perm: tuple[int, ...], axis: int) -> int:
