@@ -162,6 +162,7 @@ def test_an_interrupt_is_130(effc: Command, monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(doctor, "doctor", interrupted)
     assert effc("doctor").code == 130
+    assert effc("doctor", "--json").json == {"error": {"kind": "interrupted", "exit_code": 130}}
 
 
 @pytest.mark.parametrize("words", [["--help"], ["build", "--help"], ["--version"]])

@@ -9,6 +9,8 @@ import traceback
 from effc.core.encode import to_json
 from effc.core.errors import BackendFailed, EffcError, UnsupportedOps
 
+INTERRUPTED = 130
+
 
 def complain(error: EffcError, *, as_json: bool, verbose: bool) -> int:
     """Print a reported error and return its exit code."""
@@ -36,6 +38,15 @@ def crashed(error: Exception, *, as_json: bool, verbose: bool) -> int:
     )
     reported.__cause__ = error
     return complain(reported, as_json=as_json, verbose=verbose)
+
+
+def interrupted(*, as_json: bool) -> int:
+    """Say that the user stopped it; 130."""
+    if as_json:
+        sys.stdout.write(to_json({"error": {"kind": "interrupted", "exit_code": INTERRUPTED}}))
+    else:
+        print("interrupted", file=sys.stderr)
+    return INTERRUPTED
 
 
 def _log(error: Exception) -> str:

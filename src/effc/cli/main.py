@@ -11,10 +11,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from effc.cli import arguments
-from effc.cli.complain import complain, crashed
+from effc.cli.complain import complain, crashed, interrupted
 from effc.core.errors import EffcError
-
-INTERRUPTED = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,8 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except EffcError as error:
         return complain(error, as_json=as_json, verbose=verbose)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return INTERRUPTED
+        return interrupted(as_json=as_json)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has left: nothing more to say
         return 0
