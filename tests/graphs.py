@@ -142,6 +142,16 @@ GRAPHS = (
     Graph("average_pool_uncounted", "y = AveragePool<kernel_shape = [3,3], pads = [1,1,1,1]>(x)"),
     Graph("average_pool_uneven", "y = AveragePool<kernel_shape = [3,3], strides = [2,2], pads = [1,0,1,1]>(x)"),
     Graph("average_pool_counted", "y = AveragePool<kernel_shape = [3,3], pads = [1,1,1,1], count_include_pad = 1>(x)"),
+    Graph(
+        "average_pool_ceil",
+        "y = AveragePool<kernel_shape = [3,3], strides = [2,2], pads = [1,1,1,1], ceil_mode = 1>(x)",
+        inputs=(("x", (1, 8, 10, 12)),),
+    ),
+    Graph(
+        "average_pool_ceil_counted",
+        "y = AveragePool<kernel_shape = [3,3], strides = [2,2], pads = [1,1,1,1], ceil_mode = 1, count_include_pad = 1>(x)",
+        inputs=(("x", (1, 8, 10, 12)),),
+    ),
     Graph("global_average", "y = GlobalAveragePool(x)"),
     Graph("reduce_mean_flat", "a = Constant<value_ints = [2,3]>() y = ReduceMean<keepdims = 0>(x, a)"),
     Graph("reduce_max", "a = Constant<value_ints = [1]>() y = ReduceMax(x, a)"),

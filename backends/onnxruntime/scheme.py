@@ -68,6 +68,8 @@ def accepts(node: ir.Node) -> bool:
         return producer is not None and fused(producer, node)
     if node.op_type == "MaxPool":
         return len(node.outputs) == 1
+    if node.op_type == "AveragePool":  # QLinearAveragePool counts a window beyond the padding otherwise
+        return not (ir.attr_int(node, "ceil_mode", 0) and ir.attr_int(node, "count_include_pad", 0))
     if node.op_type == "Resize":
         return ir.attr_str(node, "mode", "nearest") == "nearest"
     return True
