@@ -22,6 +22,7 @@ from effc.calibration.readers import Dataset
 from effc.calibration.weights import quantize_bias
 from effc.compiler import ir
 from effc.compiler.passes.fuse import bounds
+from effc.compiler.passes.rewrite import only_reader
 
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
@@ -52,11 +53,8 @@ def correct(quantized: Quantized, model: ir.Model, dataset: Dataset, samples: in
 
 def visible(node: ir.Node) -> tuple[float, float]:
     """The interval outside of which the activation that alone takes the node's output is constant."""
-    uses = node.outputs[0].uses()
-    if len(uses) != 1 or node.outputs[0].is_graph_output():
-        return -math.inf, math.inf
-    follower = next(iter(uses)).node
-    return bounds(follower) or _VISIBLE.get(follower.op_type, (-math.inf, math.inf))
+    everything, follower = (-math.inf, math.inf), only_reader(node.outputs[0])
+    return everything if follower is None else bounds(follower) or _VISIBLE.get(follower.op_type, everything)
 
 
 def mean_shift(

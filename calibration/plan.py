@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from effc.calibration.scheme import OpRule, QParams, Scheme
 from effc.calibration.settled import is_dequantized, settled
 from effc.compiler import ir
+from effc.compiler.passes.rewrite import only_reader
 from effc.compiler.ranges import Range
 
 _NO_RULE = OpRule()
@@ -109,11 +110,9 @@ def _fused_tensors(nodes: Sequence[ir.Node], scheme: Scheme) -> frozenset[ir.Val
     members = set(nodes)
     found = set()
     for node in nodes:
-        uses = node.outputs[0].uses()
-        if len(node.outputs) == 1 and len(uses) == 1 and not node.outputs[0].is_graph_output():
-            consumer = next(iter(uses)).node
-            if consumer in members and scheme.fused(node, consumer):
-                found.add(node.outputs[0])
+        reader = only_reader(node.outputs[0])
+        if len(node.outputs) == 1 and reader in members and scheme.fused(node, reader):
+            found.add(node.outputs[0])
     return frozenset(found)
 
 

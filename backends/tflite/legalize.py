@@ -11,13 +11,12 @@ import numpy as np
 
 from effc.backends.tflite.layout import to_last
 from effc.backends.tflite.ops.windows import Window
-from effc.backends.tflite.plan import only_reader
 from effc.backends.tflite.trained import signed, stored
 from effc.compiler import ir
 from effc.compiler.decompose import constant_affine, hard_sigmoid, hard_swish, scale_into_consumers
 from effc.compiler.edit import Before
 from effc.compiler.passes import affine
-from effc.compiler.passes.rewrite import Rule, each, graph_of
+from effc.compiler.passes.rewrite import Rule, each, graph_of, only_reader
 from effc.compiler.phase import Phase, Step
 
 

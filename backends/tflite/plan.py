@@ -9,6 +9,7 @@ from effc.backends.tflite import scheme
 from effc.backends.tflite.layout import root
 from effc.compiler import ir
 from effc.compiler.passes.fuse import bounds
+from effc.compiler.passes.rewrite import only_reader
 
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 
@@ -97,12 +98,6 @@ def _stored(value: ir.Value) -> ir.Value:
 def _float(node: ir.Node, follower: ir.Node | None) -> Planned:
     activation = None if follower is None else scheme.activation(follower)
     return Planned(node, False, activation, tuple((node if activation is None else follower or node).outputs))
-
-
-def only_reader(value: ir.Value) -> ir.Node | None:
-    """The one node that reads the value, None if there are more, none, or it is a graph output."""
-    readers = list(value.consumers())
-    return readers[0] if len(readers) == 1 and not value.is_graph_output() else None
 
 
 def is_quantized(value: ir.Value) -> bool:

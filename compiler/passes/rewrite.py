@@ -82,9 +82,15 @@ def maker(value: ir.Value | None, *ops: str) -> ir.Node | None:
     return node if node is not None and is_standard(node) and node.op_type in ops else None
 
 
+def only_reader(value: ir.Value) -> ir.Node | None:
+    """The node whose one use of the value is the only one, None if there are more, none, or it is a graph output."""
+    uses = value.uses()
+    return next(iter(uses)).node if len(uses) == 1 and not value.is_graph_output() else None
+
+
 def is_private(value: ir.Value) -> bool:
-    """Whether one node alone reads the value, so that its producer may be changed together with that node."""
-    return len(value.uses()) == 1 and not value.is_graph_output()
+    """Whether the value is used once, so that its producer may be changed together with its reader."""
+    return only_reader(value) is not None
 
 
 def scalar(value: ir.Value | None) -> float | None:
