@@ -130,9 +130,9 @@ def build(options: BuildOptions, progress: Progress | None = None) -> BuildRepor
             _failed(options, target, found) if isinstance(found, EffcError) else _target(shared, found)
             for target, found in zip(options.targets, legal, strict=True)
         )
-    stated = _stated(options.calibration, shared.calibration)
+    calibration = None if shared.calibration is None else stated(options.calibration, shared.calibration)
     nodes = len(prepared.model.graph)
-    return BuildReport(prepared.source, nodes, reports, stated, progress.seconds, options.dry_run)
+    return BuildReport(prepared.source, nodes, reports, calibration, progress.seconds, options.dry_run)
 
 
 def legalize(model: ir.Model, target: Target) -> Legal | EffcError:
@@ -327,7 +327,7 @@ def _manifest(
 ) -> manifest.Manifest:
     steps = (*shared.prepared.steps, *legal.steps)
     tools = {name: version(name) for name in _LIBRARIES} | legal.backend.versions()
-    scheme = legal.backend.scheme(legal.target)
+    scheme, dataset = legal.backend.scheme(legal.target), shared.calibration
     return manifest.Manifest(
         effc=effc.__version__,
         target=str(legal.target),
@@ -337,16 +337,14 @@ def _manifest(
         outputs=emitted.outputs,
         files=infos,
         steps=tuple(manifest.Step(**asdict(step)) for step in steps),
-        calibration=None if scheme is None else _stated(shared.options.calibration, shared.calibration),
+        calibration=None if scheme is None or dataset is None else stated(shared.options.calibration, dataset),
         precision=emitted.precision,
         toolchain=tools | {"cpu_flags": " ".join(host.cpu_flags())},
     )
 
 
-def _stated(options: CalibrationOptions, dataset: Dataset | None) -> manifest.Calibration | None:
+def stated(options: CalibrationOptions, dataset: Dataset) -> manifest.Calibration:
     """How ranges were found, as the manifest says it."""
-    if dataset is None:
-        return None
     data = Path(dataset.name).name
     return manifest.Calibration(
         dataset.sha256, len(dataset), options.method, options.seed, data, options.bias_correction

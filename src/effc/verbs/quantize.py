@@ -78,10 +78,5 @@ def quantize(options: QuantizeOptions, progress: Progress | None = None) -> Quan
         result = build.quantized(legal, scheme, data, options.calibration, options.keep_float)
     with staged_file(options.output) as path:
         ir.save(result.model, path)
-    stated = _stated(options.calibration, data[0].sha256, len(data[0]), data[0].name)
+    stated = build.stated(options.calibration, data[0])
     return QuantizeReport(options.output, str(options.target), result.precision, stated)
-
-
-def _stated(options: CalibrationOptions, sha256: str, samples: int, name: str) -> Calibration:
-    data = Path(name).name
-    return Calibration(sha256, samples, options.method, options.seed, data, options.bias_correction)
