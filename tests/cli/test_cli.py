@@ -30,6 +30,8 @@ EXIT_CODES = [
     ("check {model} --target tflite", 2),
     ("check {model} --target none-fp32", 2),
     ("check {model} --shape input", 2),
+    ("verify {out}/ort-fp32 --threads 100000", 2),
+    ("build {model} --target ort-int8 -o {tmp}/o --calib random --seed -5", 2),
     ("check {model} --shape other:1x1x28x28", 2),
     ("check {model} --shape input:1x1x28x28 --shape input:2x1x28x28", 2),
     ("check {tmp}/none.onnx", 2),

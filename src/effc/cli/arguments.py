@@ -13,6 +13,7 @@ from effc.core.options import DEFAULT_METHOD, IO_MODES, METHODS
 from effc.core.target import Target, parse_targets
 
 Shape = tuple[int | str, ...]
+MAX_THREADS = 1024
 
 
 class Parser(argparse.ArgumentParser):
@@ -64,6 +65,20 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def seed(text: str) -> int:
+    """An integer from 0 on."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not an integer from 0 on")
+    return int(text)
+
+
+def threads(text: str) -> int:
+    """A number of threads that a machine could have."""
+    if positive(text) > MAX_THREADS:
+        raise argparse.ArgumentTypeError(f"{text!r} is more than {MAX_THREADS} threads")
+    return int(text)
+
+
 def percent(text: str) -> float:
     """A number in (0, 100]."""
     try:
@@ -101,7 +116,7 @@ def _overwrite(verb: argparse.ArgumentParser) -> None:
 
 
 def _threads(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("--threads", type=positive, default=1, metavar="N", help="CPU threads of the runtime (1)")
+    verb.add_argument("--threads", type=threads, default=1, metavar="N", help="CPU threads of the runtime (1)")
 
 
 def _preprocess(verb: argparse.ArgumentParser) -> None:
@@ -120,7 +135,7 @@ def _calibration(verb: argparse.ArgumentParser) -> None:
     )
     verb.add_argument("--percentile", type=percent, default=99.99, help="mass kept by --method percentile (99.99)")
     verb.add_argument("--samples", type=positive, metavar="N", help="calibrate with at most N samples")
-    verb.add_argument("--seed", type=int, default=0, help="seed of sampling and of random data (0)")
+    verb.add_argument("--seed", type=seed, default=0, help="seed of sampling and of random data (0)")
     verb.add_argument("--no-bias-correction", dest="bias_correction", action="store_false", help="leave biases alone")
     verb.add_argument(
         "--keep-float", action="append", default=[], metavar="GLOB", help="nodes to keep float; repeatable"
