@@ -114,6 +114,8 @@ class Comparison:
             metric: Metric = function.load(self.labels.metric, METRIC)
             with function.told(f"{METRIC} {self.labels.metric}"):
                 before, after = (float(metric(_joined(kept), self.labels.values)) for kept in self.kept)
+            if not (math.isfinite(before) and math.isfinite(after)):
+                raise BadInput(f"it gives {before} and {after}", where=f"{METRIC} {self.labels.metric}")
             return Top1(before, after, self.samples)
         return Top1(self.hits[0] / self.samples, self.hits[1] / self.samples, self.samples) if self.classes else None
 

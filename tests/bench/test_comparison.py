@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -153,6 +154,13 @@ def test_a_metric_of_the_users_replaces_top1(monkeypatch: pytest.MonkeyPatch) ->
     found = stream(reference, result, [3, 11], labels)
     expected = (float((array[:, 0] > 0).mean()) for array in (reference, result))
     assert found.top1 == Top1(*expected, COUNT)
+
+
+def test_a_metric_that_gives_no_number(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "odd_metric.py").write_text("def nan(outputs, labels): return float('nan')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(BadInput, match="odd_metric:nan: it gives nan"):
+        stream(*pair(0, "map"), [], Labels(np.zeros(COUNT), "odd_metric:nan"))
 
 
 @pytest.mark.parametrize("name", ["nowhere:f", "math:nothing", "math", ""])
