@@ -19,7 +19,7 @@ import effc
 from effc.backends import base
 from effc.core import files, host, manifest
 from effc.core.artifact import Artifact
-from effc.core.errors import BadInput, EffcError, GateFailed, UnsupportedOps
+from effc.core.errors import BadInput, EffcError, GateFailed, UnsupportedOps, unforeseen
 from effc.core.options import BuildOptions, CalibrationOptions, DataOptions
 from effc.core.progress import Progress
 from effc.core.target import Target
@@ -149,6 +149,8 @@ def legalize(model: ir.Model, target: Target) -> Legal | EffcError:
             raise UnsupportedOps(str(target), refusals)
     except EffcError as error:
         return error
+    except Exception as error:
+        return unforeseen(error, where=str(target))
     return Legal(target, backend, trial, steps)
 
 
@@ -255,6 +257,8 @@ def _target(shared: Shared, legal: Legal) -> TargetReport:
         gate = _gate(shared.options, legal.target, written.verification)
     except EffcError as error:
         return _failed(options, legal.target, error)
+    except Exception as error:
+        return _failed(options, legal.target, unforeseen(error, where=str(legal.target)))
     size = Artifact(folder, written).size
     return TargetReport(str(legal.target), folder, size, written.verification, watch.seconds, gate)
 

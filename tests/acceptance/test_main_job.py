@@ -13,6 +13,7 @@ import pytest
 import support
 
 from effc import zoo
+from effc.backends import base
 from effc.backends.tflite.runner import LiteRTRunner
 from effc.build import BuildReport, build
 from effc.core.options import BuildOptions, CalibrationOptions, DataOptions
@@ -132,3 +133,16 @@ def test_two_builds_give_the_same_bytes(mnist: support.Classifier, tmp_path: Pat
     assert len(compared) >= 4 * 3
     differing = [p for p in compared if (tmp_path / "first" / p).read_bytes() != (tmp_path / "second" / p).read_bytes()]
     assert not differing
+
+
+def test_what_nobody_foresaw_in_one_target_leaves_the_others(
+    mnist: support.Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*given: object) -> None:
+        raise ZeroDivisionError("unforeseen")
+
+    monkeypatch.setattr(type(base.find()["tflite"]), "emit", broken)
+    report = build(BuildOptions(mnist.model, parse_targets("tflite-fp32,ort-fp32"), tmp_path))
+    assert [target.failure is None for target in report.targets] == [False, True]
+    assert report.exit_code == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["ort-fp32"]

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 import traceback
 
 from effc.core.encode import to_json
-from effc.core.errors import BackendFailed, EffcError, UnsupportedOps
+from effc.core.errors import BackendFailed, EffcError, UnsupportedOps, unforeseen
 
 INTERRUPTED = 130
 
@@ -33,11 +32,7 @@ def describe(error: EffcError) -> dict[str, object]:
 
 def crashed(error: Exception, *, as_json: bool, verbose: bool) -> int:
     """Print what nobody foresaw in one line and where its traceback lies (with -v the traceback itself); 1."""
-    reported = EffcError(
-        f"{type(error).__name__}: {error}", hint=f"the traceback is in {_log(error)}; please report it"
-    )
-    reported.__cause__ = error
-    return complain(reported, as_json=as_json, verbose=verbose)
+    return complain(unforeseen(error), as_json=as_json, verbose=verbose)
 
 
 def interrupted(*, as_json: bool) -> int:
@@ -47,9 +42,3 @@ def interrupted(*, as_json: bool) -> int:
     else:
         print("interrupted", file=sys.stderr)
     return INTERRUPTED
-
-
-def _log(error: Exception) -> str:
-    with tempfile.NamedTemporaryFile("w", prefix="effc-error-", suffix=".log", delete=False) as stream:
-        traceback.print_exception(error, file=stream)
-    return stream.name

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -37,6 +39,16 @@ def _restore(cls: type[EffcError], state: dict[str, object], args: tuple[object,
     error.args = args
     error.__dict__.update(state)
     return error
+
+
+def unforeseen(error: Exception, *, where: str = "") -> EffcError:
+    """An error that nobody reported, as one that can be: its traceback goes to a file that the hint names."""
+    with tempfile.NamedTemporaryFile("w", prefix="effc-error-", suffix=".log", delete=False) as stream:
+        traceback.print_exception(error, file=stream)
+    hint = f"the traceback is in {stream.name}; please report it"
+    reported = EffcError(f"{type(error).__name__}: {error}", where=where, hint=hint)
+    reported.__cause__ = error
+    return reported
 
 
 class BadInput(EffcError):
