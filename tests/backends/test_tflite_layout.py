@@ -1,7 +1,5 @@
 """The layout solver: no labelling of the free nodes moves fewer elements, and known graphs get no inner TRANSPOSE."""
 
-
-
 from __future__ import annotations
 
 import itertools
