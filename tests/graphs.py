@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
@@ -40,6 +40,12 @@ class Graph:
             positive = np.abs(weight) + np.float32(0.1) if name in POSITIVE else weight
             model.graph.initializer.append(numpy_helper.from_array(positive, name))
         return model
+
+    def behind_a_kernel(self) -> Graph:
+        """The graph on doubled inputs: what only moves data is quantized where an arithmetic kernel stands before it."""
+        doubled = " ".join(f"{name} = Add({name}_in, {name}_in)" for name, _ in self.inputs)
+        inputs = tuple((f"{name}_in", dims) for name, dims in self.inputs)
+        return replace(self, name=f"{self.name}_behind_a_kernel", body=f"{doubled} {self.body}", inputs=inputs)
 
     @staticmethod
     def _weight(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float32]:

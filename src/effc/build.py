@@ -19,7 +19,7 @@ import effc
 from effc.backends import base
 from effc.core import files, host, manifest
 from effc.core.artifact import Artifact
-from effc.core.errors import BadInput, EffcError, GateFailed, UnsupportedOps, unforeseen
+from effc.core.errors import BadInput, EffcError, GateFailed, Refusal, UnsupportedOps, unforeseen
 from effc.core.options import BuildOptions, CalibrationOptions, DataOptions
 from effc.core.progress import Progress
 from effc.core.target import Target
@@ -177,6 +177,8 @@ def quantized(
     full = complete(statistics, legal.model, dataset)
     found = {**ranges(full, options.method, options.percentile), **stated_ranges(legal.model)}
     result = quantize(legal.model, found, scheme, keep_float=keep)
+    if not any(node.op_type == "QuantizeLinear" for node in result.model.graph):
+        raise _nothing_quantized(legal)
     return correct(result, legal.model, dataset) if options.bias_correction else result
 
 
@@ -194,6 +196,15 @@ def _need_data(options: CalibrationOptions) -> DataOptions:
         hint = "--calib data.npz (or, knowing that accuracy is lost, --calib random)"
         raise BadInput("a quantized target needs calibration data", where="--calib", hint=hint)
     return options.data
+
+
+def _nothing_quantized(legal: Legal) -> UnsupportedOps:
+    """An int8 artifact without an int8 kernel would claim what it is not."""
+    kinds = {v.dtype.name.lower() for n in legal.model.graph for v in n.outputs if v.dtype is not None}
+    others = ", ".join(sorted(kinds & {"float16", "bfloat16", "double"}))
+    hint = f"its tensors are {others}: export it in float32" if others else "build the float target"
+    reason = "not one of its nodes can run quantized"
+    return UnsupportedOps(str(legal.target), [Refusal(legal.model.graph.name or "graph", "model", reason, hint)])
 
 
 def _check_options(options: BuildOptions) -> None:

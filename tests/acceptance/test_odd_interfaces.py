@@ -65,3 +65,18 @@ def test_close_to_the_float_model(name: str, io: str, tmp_path: Path, monkeypatc
         assert [o.name for o in report.verification.outputs] == [v.name for v in made.graph.output]
         for output in report.verification.outputs:
             assert output.sqnr_db is None or output.sqnr_db > LEAST_SQNR, output
+
+
+def test_an_int8_build_with_nothing_in_int8_is_refused(tmp_path: Path) -> None:
+    body = "x = Cast<to = 10>(input) c = Conv(x, x) y = Cast<to = 1>(c)"
+    made = onnx.parser.parse_model(
+        f'<ir_version: 8, opset_import: ["": 17]> g (float[1,4,3,3] input) => (float[1,1,1,1] y) {{ {body} }}'
+    )
+    onnx.save(made, tmp_path / "half.onnx")
+    np.savez(tmp_path / "d.npz", input=np.ones((4, 4, 3, 3), np.float32))
+    calibration = CalibrationOptions(DataOptions(str(tmp_path / "d.npz")))
+    targets = parse_targets("ort-int8")
+    [found] = build(BuildOptions(tmp_path / "half.onnx", targets, tmp_path / "out", calibration=calibration)).targets
+    assert found.failure is not None
+    assert found.failure.exit_code == 3
+    assert "float16" in found.failure.message

@@ -83,7 +83,7 @@ BORDER = {
     "squeeze_excite": 2,
     "flatten_gemm": 1,
     "global_average": 1,
-    "softmax_width": 0,
+    "add": 0,
 }
 
 
