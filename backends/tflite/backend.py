@@ -59,6 +59,8 @@ class TfliteBackend:
         from effc.backends.tflite import ops  # noqa: F401  (fills the table)
         from effc.backends.tflite.ops.table import TABLE
 
+        if not model.graph.inputs:
+            return (Refusal("graph", "model", "it has no inputs, so there is nothing for LiteRT to run"),)
         own = (*_symbolic_inputs(model.graph.inputs), *TABLE.refusals(_lowered(model.graph)))
         return (*own, *_foreign_quantization(model.graph), *_empty(model.graph))
 

@@ -15,6 +15,7 @@ from effc.core.target import Target
 BATCH = (("x", ("N", 4, 5)),)
 FRACTION = "s = Constant<value_floats = [1.0,1.0,1.6,1.3]>()"
 REFUSALS = (
+    (Graph("no_inputs", "y = Constant<value_floats = [1.0,2.0]>()", inputs=()), "has no inputs"),
     (Graph("prelu", "y = PRelu(x, s)", (("s", (2, 3, 4)),), (("x", (2, 3, 4)),)), "differs over the batch"),
     (Graph("gather", "i = Constant<value_int = -1>() y = Gather(x, i)", inputs=BATCH), "counts from the end"),
     (Graph("split", "a, b = Split<num_outputs = 2>(x) y = Concat<axis = 0>(b, a)", inputs=BATCH), "symbolic size"),
