@@ -135,8 +135,10 @@ def same_average(node: ir.Node) -> bool:
 
 def _write_padding_out(node: ir.Node, *, keep_same: bool) -> bool:
     """AveragePool is Pad, AveragePool, and k / (elements inside) where padding does not count."""
+    if node.op_type != "AveragePool":
+        return False
     dims, out = ir.static_shape_from(node.inputs[0], 2), ir.static_shape_from(node.outputs[0], 2)
-    if node.op_type != "AveragePool" or ir.rank(node.inputs[0]) != 4 or dims is None or out is None:
+    if ir.rank(node.inputs[0]) != 4 or dims is None or out is None:
         return False
     given = Window.of(node, ir.attr_ints(node, "kernel_shape", (1, 1)))
     window = given.fitted(dims, out)
