@@ -1,4 +1,4 @@
-"""The backend contract. A backend is a folder whose `backend.py` defines `BACKEND`."""
+"""The backend contract. A backend is a folder whose `backend.py` defines `BACKENDS`, one for each target family."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +16,14 @@ from numpy.typing import NDArray
 import effc.backends
 from effc.core.errors import BackendMissing, BadInput, Refusal
 from effc.core.manifest import TensorInfo
+from effc.core.options import EngineOptions, Profile
+from effc.core.progress import Progress
 from effc.core.target import Target
 
 if TYPE_CHECKING:
     from effc.calibration.scheme import Scheme
     from effc.compiler import ir
+    from effc.compiler.passes.precision import Narrowing
     from effc.compiler.phase import Phase
 
 Array = NDArray[np.generic]
@@ -29,10 +32,15 @@ Feeds = Mapping[str, Array]
 
 @dataclass(frozen=True)
 class TargetInfo:
-    """A target that a backend builds, for `effc targets`."""
+    """A target that a backend builds, for `effc targets`.
+
+    Attributes:
+        suffixes: what may stand behind the colon, several joined by `+`; none for most targets.
+    """
 
     name: str
     summary: str
+    suffixes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -41,9 +49,17 @@ class EmitOptions:
 
     Attributes:
         io: "onnx" keeps the ONNX model's names, dtypes and layout; "native" gives the backend's own.
+        engine, profiles, timing_cache: for TensorRT; see `core.options`.
+        defer: write all but the main file, which a `Sealing` backend's `finish` makes elsewhere.
+        progress: told how far a long emission is.
     """
 
     io: str = "onnx"
+    engine: EngineOptions = field(default_factory=EngineOptions)
+    profiles: tuple[Profile, ...] = ()
+    timing_cache: str | None = None
+    defer: bool = False
+    progress: Progress = field(default_factory=Progress)
 
 
 @dataclass(frozen=True)
@@ -51,22 +67,35 @@ class Emitted:
     """What `emit` wrote.
 
     Attributes:
-        files: names of the files written into the folder, the main one first.
+        main: name of the file that the runtime loads.
+        files: names of the files written into the folder; `main` is missing among them where emission was deferred.
         inputs, outputs: the artifact's own interface.
         precision: node name to precision, where mixed.
+        profiles, engine: what an engine was, or is to be, built with.
     """
 
+    main: str
     files: tuple[str, ...]
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
     precision: Mapping[str, str] = field(default_factory=dict)
+    profiles: tuple[Profile, ...] = ()
+    engine: EngineOptions | None = None
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of each call of one `measure`."""
+    """Seconds of each call of one `measure`.
+
+    Attributes:
+        seconds: on the host's clock, from the call to its return; on a GPU without the copies.
+        gpu: between events on the GPU, where there is one.
+        copies: inputs to the device and outputs back, where there is one.
+    """
 
     seconds: tuple[float, ...]
+    gpu: tuple[float, ...] = ()
+    copies: tuple[float, ...] = ()
 
 
 class Runner(Protocol):
@@ -99,6 +128,9 @@ class Backend(Protocol):
     def scheme(self, target: Target) -> Scheme | None:
         """The quantization scheme, None for float targets."""
 
+    def narrowing(self, target: Target) -> Narrowing | None:
+        """How floats become float16 or bfloat16 in the graph itself, None where they stay float32."""
+
     def legalize(self, target: Target) -> tuple[Phase, ...]:
         """Float-to-float phases that put the model into the ops that the target has."""
 
@@ -111,29 +143,54 @@ class Backend(Protocol):
     def runner(self) -> str:
         """`module:Class` of the Runner; it is made in a child with (artifact folder, main file, threads)."""
 
+    def unrunnable(self) -> str | None:
+        """Why no artifact can run on this machine (no GPU, say), None where they can."""
+
+
+@runtime_checkable
+class Sealing(Protocol):
+    """A backend whose artifacts hold `typed.onnx`, what they compute, and can be finished on another machine.
+
+    The build writes `typed.onnx` into the folder before `emit`.
+    """
+
+    def unbuildable(self) -> str | None:
+        """Why this machine cannot make the main file although the libraries are here, None where it can."""
+
+    def finish(self, folder: Path, target: Target, options: EmitOptions) -> tuple[str, ...]:
+        """Make the main file from `typed.onnx`; names of the files written, the main one first."""
+
 
 @cache
 def find() -> Mapping[str, Backend]:
-    """Backends by name: each sub-package of `effc.backends` with a `backend` module."""
+    """Backends by name: those that the `backend` module of each sub-package of `effc.backends` defines."""
     found: dict[str, Backend] = {}
     for entry in sorted(pkgutil.iter_modules(effc.backends.__path__), key=lambda e: e.name):
         if entry.ispkg:
-            backend: Backend = importlib.import_module(f"effc.backends.{entry.name}.backend").BACKEND
-            found[backend.name] = backend
+            module = importlib.import_module(f"effc.backends.{entry.name}.backend")
+            found.update({backend.name: backend for backend in module.BACKENDS})
     return found
 
 
 def for_target(target: Target) -> Backend:
     """The backend that builds `target`. Raises BadInput for a target that nobody builds."""
     backend = find().get(target.backend)
-    if backend is None or target.base not in {info.name for info in backend.targets()}:
+    info = next((info for info in backend.targets() if info.name == target.base), None) if backend else None
+    if backend is None or info is None:
         known = ", ".join(info.name for b in find().values() for info in b.targets())
         raise BadInput(f"no backend builds {target}", where="--target", hint=f"known targets: {known}")
+    unknown = [suffix for suffix in target.suffixes if suffix not in info.suffixes]
+    if unknown:
+        hint = f"it takes {', '.join(info.suffixes)}" if info.suffixes else f"write {target.base}"
+        raise BadInput(f"{target.base} knows no {'+'.join(unknown)}", where="--target", hint=hint)
     return backend
 
 
 def require(backend: Backend) -> None:
-    """Raise BackendMissing with the install line when the backend's libraries are not here."""
-    line = backend.missing()
+    """Raise BackendMissing with the install line when the backend's libraries, or what they need, are not here."""
+    line, elsewhere = backend.missing(), "--defer seals a package that another machine finishes"
     if line is not None:
-        raise BackendMissing(f"the {backend.name} backend is not installed", hint=line)
+        hint = f"{line}; or {elsewhere}" if isinstance(backend, Sealing) else line
+        raise BackendMissing(f"the {backend.name} backend is not installed", hint=hint)
+    if isinstance(backend, Sealing) and (reason := backend.unbuildable()) is not None:
+        raise BackendMissing(f"the {backend.name} backend cannot build here: {reason}", hint=elsewhere)

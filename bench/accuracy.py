@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from effc.bench.adapt import Adapter
-from effc.bench.remote import RemoteRunner, open_runner
+from effc.bench.remote import RemoteRunner, can_run, open_runner, open_typed
 from effc.compiler.metrics import Sums
 from effc.core import function
 from effc.core.artifact import Artifact
@@ -130,6 +130,8 @@ def verify(
 ) -> Verification:
     """Run the artifact on every batch in a child and compare with the float model's outputs.
 
+    Where it cannot run here, but holds the typed ONNX that it computes, that is run, and the result says so.
+
     Args:
         batches: feeds and the float model's outputs, by ONNX name, first axis samples.
         data: what the samples are, for the manifest and for errors.
@@ -139,10 +141,11 @@ def verify(
         BackendFailed: the runtime failed, or put out NaN or infinity where the float model does not.
     """
     comparison, adapter = Comparison(labels), Adapter.of(artifact.manifest)
-    with open_runner(artifact, threads) as runner:
+    itself = artifact.typed is None or can_run(artifact)
+    with open_runner(artifact, threads) if itself else open_typed(artifact, threads) as runner:
         for feeds, expected in batches:
             comparison.add(expected, infer(runner, adapter, feeds, tuple(expected)))
-    return comparison.finish(data=data)
+    return replace(comparison.finish(data=data), of="artifact" if itself else "typed-onnx")
 
 
 def infer(runner: RemoteRunner, adapter: Adapter, feeds: Feeds, names: tuple[str, ...] = ()) -> dict[str, Array]:

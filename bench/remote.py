@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from effc.backends import base
 from effc.core import host
 from effc.core.artifact import Artifact
-from effc.core.errors import BadInput
+from effc.core.errors import BackendMissing, BadInput
+from effc.core.manifest import TYPED_NAME
 from effc.core.worker import Worker
 
 Array = NDArray[np.generic]
@@ -49,17 +50,41 @@ def open_runner(artifact: Artifact, threads: int = 1) -> Iterator[RemoteRunner]:
     """Load the artifact in a child of its own, which ends with the block.
 
     Raises:
-        BackendMissing: the backend's libraries are not installed.
+        BadInput: the artifact is a sealed package.
+        BackendMissing: the backend's libraries, or the device that its artifacts need, are not here.
         BackendFailed: the library failed, crashed or ran out of time.
     """
     backend = base.for_target(artifact.target)
-    base.require(backend)
     if artifact.main is None:
-        raise BadInput("it lists no file that could run", where=str(artifact.folder))
+        hint = f"`effc build {artifact.folder}` on the machine that it is for finishes it"
+        raise BadInput("it is a sealed package, not yet an artifact", where=str(artifact.folder), hint=hint)
+    base.require(backend)
+    if (reason := backend.unrunnable()) is not None:
+        hint = "run it on a machine that has one; `effc verify` checks its typed ONNX here"
+        raise BackendMissing(f"{artifact.target} cannot run here: {reason}", where=str(artifact.folder), hint=hint)
+    with _runner(artifact, backend.runner(), artifact.main, threads) as runner:
+        yield runner
+
+
+@contextmanager
+def open_typed(artifact: Artifact, threads: int = 1) -> Iterator[RemoteRunner]:
+    """What the artifact computes, run as ONNX on the CPU: its proof where it cannot run itself. Not for timing."""
+    with _runner(artifact, "effc.bench.typed:TypedRunner", TYPED_NAME, threads) as runner:
+        yield runner
+
+
+def can_run(artifact: Artifact) -> bool:
+    """Whether the artifact itself can run on this machine."""
+    backend = base.for_target(artifact.target)
+    return artifact.main is not None and backend.missing() is None and backend.unrunnable() is None
+
+
+@contextmanager
+def _runner(artifact: Artifact, runner: str, file: str, threads: int) -> Iterator[RemoteRunner]:
     limits = dict.fromkeys(_THREAD_VARIABLES, str(threads))
     with Worker(f"run {artifact.manifest.target}", env=limits) as worker:
         worker.call("effc.bench.remote:pin", threads)
-        worker.make(_NAME, backend.runner(), artifact.folder, artifact.main, threads)
+        worker.make(_NAME, runner, artifact.folder, file, threads)
         yield RemoteRunner(worker)
 
 

@@ -10,7 +10,7 @@ import onnx
 from graphs import Graph
 from numpy.typing import NDArray
 
-from effc import build
+from effc import stages
 from effc.backends import base
 from effc.bench.adapt import Adapter
 from effc.calibration.quantize import Quantized
@@ -50,7 +50,7 @@ class Made:
         """The artifact's outputs, by the ONNX names."""
         source = Source("graph", "", 0)
         adapter = Adapter.of(
-            Manifest("", str(self.target), "onnx", source, self.emitted.inputs, self.emitted.outputs, ())
+            Manifest("", str(self.target), "onnx", source, self.emitted.inputs, self.emitted.outputs, (), "")
         )
         self.worker.make("runner", base.for_target(self.target).runner(), self.folder, self.emitted.files[0], 1)
         return adapter.fetch(self.worker.method("runner", "run", adapter.feed(feeds)))
@@ -84,12 +84,12 @@ class Artifacts:
         return self._made[key]
 
     @staticmethod
-    def legal(graph: Graph, target: Target) -> build.Legal:
+    def legal(graph: Graph, target: Target) -> stages.Legal:
         """The simplified graph in the target's ops. Raises UnsupportedOps."""
         model = ir.from_bytes(upgrade.upgrade(graph.proto().SerializeToString(), ir.INTERNAL_OPSET))
         settle(model, where=graph.name)
         phase.run(model, SIMPLIFY)
-        legal = build.legalize(model, target)
+        legal = stages.legalize(model, target)
         if isinstance(legal, EffcError):
             raise legal
         return legal
@@ -103,10 +103,10 @@ class Artifacts:
         return Made(self._worker, target, folder, emitted, graph.proto(), quantized)
 
     @staticmethod
-    def _quantize(graph: Graph, legal: build.Legal, folder: Path) -> Quantized | None:
+    def _quantize(graph: Graph, legal: stages.Legal, folder: Path) -> Quantized | None:
         scheme = legal.backend.scheme(legal.target)
         if scheme is None:
             return None
         np.savez(folder / "calib.npz", **graph.samples(SAMPLES, seed=11))
         options = CalibrationOptions(DataOptions(str(folder / "calib.npz")), method="minmax", bias_correction=False)
-        return build.quantized(legal, scheme, build.calibrated(legal.model, options), options, ())
+        return stages.quantized(legal, scheme, stages.calibrated(legal.model, options), options, ())

@@ -84,7 +84,7 @@ def build(case: NodeCase, target: Target, folder: Path) -> Manifest:
         raise UnsupportedOps(str(target), refusals)
     emitted = backend.emit(model, target, base.EmitOptions(), folder)
     source = Source(case.name, "", 0)
-    return Manifest("", str(target), "onnx", source, emitted.inputs, emitted.outputs, ())
+    return Manifest("", str(target), "onnx", source, emitted.inputs, emitted.outputs, (), "")
 
 
 class Bench:

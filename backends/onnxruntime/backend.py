@@ -43,6 +43,10 @@ class OnnxRuntimeBackend:
 
         return INT8 if target.precision == "int8" else None
 
+    def narrowing(self, target: Target) -> None:
+        """Floats stay float32."""
+        del target
+
     def legalize(self, target: Target) -> tuple[Phase, ...]:
         """Float rewrites into the ops that have integer kernels."""
         from effc.backends.onnxruntime.legalize import INT8_PHASE
@@ -66,5 +70,8 @@ class OnnxRuntimeBackend:
         """A session with all optimizations."""
         return "effc.backends.onnxruntime.runner:OrtRunner"
 
+    def unrunnable(self) -> None:
+        """Wherever the library is, its artifacts run."""
 
-BACKEND = OnnxRuntimeBackend()
+
+BACKENDS = (OnnxRuntimeBackend(),)

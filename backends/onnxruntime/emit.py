@@ -28,7 +28,7 @@ def emit(model: ir.Model, folder: Path, *, native: bool) -> Emitted:
     inputs, outputs = (
         tuple(_info(value, steps) for value in values) for values in (model.graph.inputs, model.graph.outputs)
     )
-    return Emitted(files, inputs, outputs)
+    return Emitted(FILE_NAME, files, inputs, outputs)
 
 
 def _quantized_inputs(graph: ir.Graph) -> Steps:

@@ -48,6 +48,10 @@ class TfliteBackend:
 
         return INT8 if target.precision == "int8" else None
 
+    def narrowing(self, target: Target) -> None:
+        """Floats stay float32."""
+        del target
+
     def legalize(self, target: Target) -> tuple[Phase, ...]:
         """Float rewrites into ops that TFLite has and XNNPACK delegates."""
         from effc.backends.tflite.legalize import phases
@@ -71,11 +75,14 @@ class TfliteBackend:
         written = emit(model, native=options.io == "native")
         (folder / FILE_NAME).write_bytes(written.data)
         mixed = len(set(written.precision.values())) > 1
-        return Emitted((FILE_NAME,), written.inputs, written.outputs, written.precision if mixed else {})
+        return Emitted(FILE_NAME, (FILE_NAME,), written.inputs, written.outputs, written.precision if mixed else {})
 
     def runner(self) -> str:
         """LiteRT's interpreter."""
         return "effc.backends.tflite.runner:LiteRTRunner"
+
+    def unrunnable(self) -> None:
+        """Wherever the library is, its artifacts run."""
 
 
 def _lowered(nodes: Iterable[ir.Node]) -> Iterable[ir.Node]:
@@ -110,4 +117,4 @@ def _symbolic_inputs(inputs: Iterable[ir.Value]) -> tuple[Refusal, ...]:
     )
 
 
-BACKEND = TfliteBackend()
+BACKENDS = (TfliteBackend(),)

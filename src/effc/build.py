@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from fnmatch import fnmatchcase
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,22 +18,36 @@ import effc
 from effc.backends import base
 from effc.core import files, host, manifest
 from effc.core.artifact import Artifact
-from effc.core.errors import BadInput, EffcError, GateFailed, Refusal, UnsupportedOps, unforeseen
-from effc.core.options import BuildOptions, CalibrationOptions, DataOptions
+from effc.core.errors import BadInput, EffcError, GateFailed, unforeseen
+from effc.core.options import BuildOptions, CalibrationOptions
 from effc.core.progress import Progress
 from effc.core.target import Target
+from effc.stages import (
+    Legal,
+    Typed,
+    calibrated,
+    check_globs,
+    extremes,
+    legalize,
+    narrowed,
+    need_data,
+    profits,
+    quantized,
+)
 
 if TYPE_CHECKING:
     from effc.bench.accuracy import Labels
     from effc.bench.floats import FloatOutputs
-    from effc.calibration.quantize import Quantized
     from effc.calibration.readers import Dataset
-    from effc.calibration.scheme import Scheme
     from effc.calibration.statistics import Statistics
-    from effc.compiler import ir
-    from effc.compiler.phase import StepRecord
     from effc.compiler.pipeline import Prepared
 
+_BESIDE = (
+    manifest.TYPED_NAME,
+    manifest.QUANTIZED_NAME,
+    manifest.STATISTICS_NAME,
+    manifest.REFERENCE_NAME,
+)
 REFERENCE_SAMPLES = 4
 BATCH = 32
 _LIBRARIES = ("numpy", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "onnxsim", "onnx-shape-inference")
@@ -56,12 +69,17 @@ class Failure:
 
 @dataclass(frozen=True)
 class TargetReport:
-    """One target's outcome. `bytes` is the size of the file that the runtime loads."""
+    """One target's outcome.
+
+    Attributes:
+        bytes: size of the file that the runtime loads, 0 while the artifact is a sealed package.
+    """
 
     target: str
     artifact: Path
     bytes: int = 0
     verification: manifest.Verification | None = None
+    sealed: bool = False
     seconds: Mapping[str, float] = field(default_factory=dict)
     failure: Failure | None = None
 
@@ -81,16 +99,6 @@ class BuildReport:
     def exit_code(self) -> int:
         """The first failing target's, else 0."""
         return next((t.failure.exit_code for t in self.targets if t.failure is not None), 0)
-
-
-@dataclass(frozen=True)
-class Legal:
-    """A target with the simplified model in its ops."""
-
-    target: Target
-    backend: base.Backend
-    model: ir.Model
-    steps: tuple[StepRecord, ...]
 
 
 @dataclass(frozen=True)
@@ -121,7 +129,7 @@ def build(options: BuildOptions, progress: Progress | None = None) -> BuildRepor
     with progress.stage("simplify"):
         prepared = pipeline.prepare(options.model, options.shapes, proof=options.proof)
     with progress.stage("legalize"):
-        legal = [legalize(prepared.model, target) for target in options.targets]
+        legal = [legalize(prepared.model, target, defer=options.defer) for target in options.targets]
     check_globs(options.keep_float, [prepared.model, *(found.model for found in legal if isinstance(found, Legal))])
     with tempfile.TemporaryDirectory(prefix="effc-") as scratch:
         possible = [found for found in legal if isinstance(found, Legal)]
@@ -135,85 +143,13 @@ def build(options: BuildOptions, progress: Progress | None = None) -> BuildRepor
     return BuildReport(prepared.source, nodes, reports, calibration, progress.seconds, options.dry_run)
 
 
-def legalize(model: ir.Model, target: Target) -> Legal | EffcError:
-    """The model in the target's ops, or the error that says why it cannot be."""
-    from effc.compiler import phase
-
-    try:
-        backend = base.for_target(target)
-        base.require(backend)
-        trial = model.clone()
-        steps = phase.run(trial, backend.legalize(target))
-        refusals = backend.support(trial, target)
-        if refusals:
-            raise UnsupportedOps(str(target), refusals)
-    except EffcError as error:
-        return error
-    except Exception as error:
-        return unforeseen(error, where=str(target))
-    return Legal(target, backend, trial, steps)
-
-
-def calibrated(model: ir.Model, options: CalibrationOptions) -> tuple[Dataset, Statistics]:
-    """The calibration set and the statistics of all activations over it, cached by content."""
-    from effc.calibration.collect import collect_cached
-    from effc.calibration.readers import open_data
-    from effc.compiler.oracle import graph_inputs
-
-    dataset = open_data(_need_data(options), graph_inputs(model), options.seed)
-    return dataset, collect_cached(model, dataset)
-
-
-def quantized(
-    legal: Legal, scheme: Scheme, data: tuple[Dataset, Statistics], options: CalibrationOptions, keep: tuple[str, ...]
-) -> Quantized:
-    """Q/DQ written into a legalized model by its target's scheme."""
-    from effc.calibration.bias_correction import correct
-    from effc.calibration.collect import complete, stated_ranges
-    from effc.calibration.quantize import quantize
-    from effc.calibration.ranges import ranges
-
-    dataset, statistics = data
-    full = complete(statistics, legal.model, dataset)
-    found = {**ranges(full, options.method, options.percentile), **stated_ranges(legal.model)}
-    result = quantize(legal.model, found, scheme, keep_float=keep)
-    if not any(node.op_type == "QuantizeLinear" for node in result.model.graph):
-        raise _nothing_quantized(legal)
-    return correct(result, legal.model, dataset) if options.bias_correction else result
-
-
-def check_globs(globs: Iterable[str], models: Iterable[ir.Model]) -> None:
-    """Raise BadInput for a `--keep-float` that matches no node of the models: most likely a slip of the pen."""
-    names = {node.name or "" for model in models for node in model.graph}
-    for glob in globs:
-        if not any(fnmatchcase(name, glob) for name in names):
-            hint = "`effc simplify` writes the model whose nodes are meant"
-            raise BadInput(f"{glob!r} matches the name of no node", where="--keep-float", hint=hint)
-
-
-def _need_data(options: CalibrationOptions) -> DataOptions:
-    if options.data is None:
-        hint = "--calib data.npz (or, knowing that accuracy is lost, --calib random)"
-        raise BadInput("a quantized target needs calibration data", where="--calib", hint=hint)
-    return options.data
-
-
-def _nothing_quantized(legal: Legal) -> UnsupportedOps:
-    """An int8 artifact without an int8 kernel would claim what it is not."""
-    kinds = {v.dtype.name.lower() for n in legal.model.graph for v in n.outputs if v.dtype is not None}
-    others = ", ".join(sorted(kinds & {"float16", "bfloat16", "double"}))
-    hint = f"its tensors are {others}: export it in float32" if others else "build the float target"
-    reason = "not one of its nodes can run quantized"
-    return UnsupportedOps(str(legal.target), [Refusal(legal.model.graph.name or "graph", "model", reason, hint)])
-
-
 def _check_options(options: BuildOptions) -> None:
     """What can be refused before any work."""
     for target in options.targets:
         base.for_target(target)
         files.refuse_existing(options.out / target.folder, overwrite=options.overwrite or options.dry_run)
     if any(target.quantized for target in options.targets):
-        _need_data(options.calibration)
+        need_data(options.calibration)
     if options.evaluation is None and (options.gates.max_drop is not None or options.gates.metric):
         where = "--metric" if options.gates.metric else "--max-drop"
         raise BadInput("it needs labelled data", where=where, hint="--eval data.npz")
@@ -230,7 +166,9 @@ def _shared(options: BuildOptions, progress: Progress, prepared: Prepared, legal
     if options.evaluation is not None:
         evaluation = open_data(options.evaluation, graph_inputs(prepared.model), options.calibration.seed)
         labels = _labels(options, evaluation, floats)
-    if options.dry_run or not any(found.target.quantized for found in legal):
+    wanted = any(found.target.quantized for found in legal)
+    wanted |= options.calibration.data is not None and any(map(profits, legal))
+    if options.dry_run or not wanted:
         return Shared(options, progress, prepared, None, None, evaluation, labels, floats)
     with progress.stage("calibrate"):
         dataset, statistics = calibrated(prepared.model, options.calibration)
@@ -271,21 +209,24 @@ def _target(shared: Shared, legal: Legal) -> TargetReport:
     except Exception as error:
         return _failed(options, legal.target, unforeseen(error, where=str(legal.target)))
     size = Artifact(folder, written).size
-    return TargetReport(str(legal.target), folder, size, written.verification, watch.seconds, gate)
+    return TargetReport(str(legal.target), folder, size, written.verification, written.sealed, watch.seconds, gate)
 
 
 def _write(shared: Shared, legal: Legal, folder: Path, watch: Progress) -> manifest.Manifest:
     """Everything that lies in the artifact folder, the manifest last."""
     options = shared.options
     with watch.stage("quantize"):
-        model = _quantize(shared, legal, folder)
+        typed = _typed(shared, legal, folder)
+    emission = base.EmitOptions(
+        options.io, options.engine, options.profiles, options.timing_cache, options.defer, shared.progress
+    )
     with watch.stage("emit"):
-        emitted = legal.backend.emit(model, legal.target, base.EmitOptions(options.io), folder)
+        emitted = legal.backend.emit(typed.model, legal.target, emission, folder)
     if options.reference:
         _write_reference(shared, folder / manifest.REFERENCE_NAME)
-    extras = [manifest.QUANTIZED_NAME, manifest.REFERENCE_NAME]
-    names = [*emitted.files, *(name for name in extras if (folder / name).exists() and name not in emitted.files)]
-    described = _manifest(shared, legal, emitted, tuple(manifest.FileInfo.of(folder, name) for name in names))
+    names = [*emitted.files, *(name for name in _BESIDE if (folder / name).exists() and name not in emitted.files)]
+    described = _manifest(shared, legal, typed, emitted)
+    described = replace(described, files=tuple(manifest.FileInfo.of(folder, name) for name in names))
     with watch.stage("verify"):
         verification = _verify(shared, Artifact(folder, described))
     finished = replace(described, verification=verification)
@@ -295,17 +236,25 @@ def _write(shared: Shared, legal: Legal, folder: Path, watch: Progress) -> manif
     return finished
 
 
-def _quantize(shared: Shared, legal: Legal, folder: Path) -> ir.Model:
-    """The model to emit; where it is quantized it is stored beside the artifact as ONNX too."""
+def _typed(shared: Shared, legal: Legal, folder: Path) -> Typed:
+    """The model to emit; stored as ONNX too where its precision is mixed or another machine finishes it."""
     from effc.compiler import ir
 
-    scheme = legal.backend.scheme(legal.target)
-    if scheme is None or shared.calibration is None or shared.statistics is None:
-        return legal.model
-    data, options = (shared.calibration, shared.statistics), shared.options
-    model = quantized(legal, scheme, data, options.calibration, options.keep_float).model
-    ir.save(model, folder / manifest.QUANTIZED_NAME)
-    return model
+    options, sealing = shared.options, isinstance(legal.backend, base.Sealing)
+    scheme, narrowing = legal.backend.scheme(legal.target), legal.backend.narrowing(legal.target)
+    data = (shared.calibration, shared.statistics) if shared.calibration and shared.statistics else None
+    typed = Typed(legal.model)
+    if scheme is not None and data is not None:
+        found = quantized(legal, scheme, data, options.calibration, options.keep_float)
+        typed = Typed(found.model, found.precision)
+    if narrowing is not None:
+        wanted = replace(narrowing, io=options.io == "native")
+        typed = narrowed(typed, wanted, extremes(data, legal.model), options.keep_float)
+    if sealing or scheme is not None:
+        ir.save(typed.model, folder / (manifest.TYPED_NAME if sealing else manifest.QUANTIZED_NAME))
+    if sealing and options.defer and data is not None:
+        data[1].save(folder / manifest.STATISTICS_NAME)
+    return typed
 
 
 def _write_reference(shared: Shared, path: Path) -> None:
@@ -337,12 +286,11 @@ def _verify(shared: Shared, artifact: Artifact) -> manifest.Verification:
     return accuracy.verify(artifact, shared.floats.pairs(batches), shared.labels, data=data, threads=options.threads)
 
 
-def _manifest(
-    shared: Shared, legal: Legal, emitted: base.Emitted, infos: tuple[manifest.FileInfo, ...]
-) -> manifest.Manifest:
+def _manifest(shared: Shared, legal: Legal, typed: Typed, emitted: base.Emitted) -> manifest.Manifest:
     steps = (*shared.prepared.steps, *legal.steps)
     tools = {name: version(name) for name in _LIBRARIES} | legal.backend.versions()
-    scheme, dataset = legal.backend.scheme(legal.target), shared.calibration
+    dataset = shared.calibration if profits(legal) else None
+    precision = emitted.precision or typed.precision
     return manifest.Manifest(
         effc=effc.__version__,
         target=str(legal.target),
@@ -350,11 +298,16 @@ def _manifest(
         source=shared.prepared.source,
         inputs=emitted.inputs,
         outputs=emitted.outputs,
-        files=infos,
+        files=(),
+        main=emitted.main,
+        sealed=emitted.main not in emitted.files,
         steps=tuple(manifest.Step(**asdict(step)) for step in steps),
-        calibration=None if scheme is None or dataset is None else stated(shared.options.calibration, dataset),
-        precision=emitted.precision,
+        calibration=None if dataset is None else stated(shared.options.calibration, dataset),
+        precision=precision if len(set(precision.values())) > 1 else {},
+        kept=typed.kept,
         toolchain=tools | {"cpu_flags": " ".join(host.cpu_flags())},
+        profiles=emitted.profiles,
+        engine=emitted.engine,
     )
 
 

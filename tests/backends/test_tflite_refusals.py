@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from graphs import IMAGE, Graph
 
-from effc import build
 from effc.compiler import ir, phase, upgrade
 from effc.compiler.passes import SIMPLIFY
 from effc.compiler.settle import settle
@@ -66,6 +65,6 @@ def test_a_refusal_says_why(graph: Graph, reason: str, precision: str) -> None:
     model = ir.from_bytes(upgrade.upgrade(graph.proto().SerializeToString(), ir.INTERNAL_OPSET))
     settle(model, where=graph.name)
     phase.run(model, SIMPLIFY)
-    error = build.legalize(model, Target.parse(f"tflite-{precision}"))
+    error = stages.legalize(model, Target.parse(f"tflite-{precision}"))
     assert isinstance(error, UnsupportedOps)
     assert reason in error.refusals[0].reason

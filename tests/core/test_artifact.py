@@ -19,7 +19,7 @@ def write(folder: Path, target: str = "ort-int8", names: tuple[str, ...] = tuple
     for name, data in CONTENT.items():
         (folder / name).write_bytes(data)
     files = tuple(FileInfo.of(folder, name) for name in names)
-    manifest = Manifest("0", target, "onnx", Source("m.onnx", "0", 13), (), (), files)
+    manifest = Manifest("0", target, "onnx", Source("m.onnx", "0", 13), (), (), files, files[0].path if files else "")
     (folder / FILE_NAME).write_text(manifest.to_json())
     return folder
 

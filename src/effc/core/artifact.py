@@ -7,10 +7,8 @@ from pathlib import Path
 
 from effc.core.errors import BadInput
 from effc.core.files import sha256
-from effc.core.manifest import FILE_NAME, QUANTIZED_NAME, REFERENCE_NAME, FileInfo, Manifest
+from effc.core.manifest import FILE_NAME, REFERENCE_NAME, TYPED_NAME, FileInfo, Manifest
 from effc.core.target import Target
-
-_BESIDE = frozenset({REFERENCE_NAME, QUANTIZED_NAME})
 
 
 @dataclass(frozen=True)
@@ -26,12 +24,13 @@ class Artifact:
 
         Raises:
             BadInput: no manifest, a damaged one, a file absent, or of another size or hash; it is named.
+                A sealed package opens too: its `main` is None.
         """
         artifact = cls(folder, Manifest.read(folder))
         Target.parse(artifact.manifest.target)
         for file in artifact.manifest.files:
             _check(folder, file)
-        if artifact.main is None:
+        if artifact.main is not None and artifact._listed(artifact.main) is None:
             raise BadInput("it lists no file that could run", where=str(folder / FILE_NAME), hint=_REBUILD)
         return artifact
 
@@ -42,19 +41,26 @@ class Artifact:
 
     @property
     def main(self) -> str | None:
-        """Name of the file that the runner loads: the first that is neither the reference nor the QDQ graph."""
-        return next((file.path for file in self.manifest.files if file.path not in _BESIDE), None)
+        """Name of the file that the runner loads; None while the artifact is a sealed package."""
+        return None if self.manifest.sealed else self.manifest.main
 
     @property
     def reference(self) -> Path | None:
         """The file of sample inputs and float outputs, where the artifact holds one."""
-        listed = any(file.path == REFERENCE_NAME for file in self.manifest.files)
-        return self.folder / REFERENCE_NAME if listed else None
+        return self._listed(REFERENCE_NAME)
+
+    @property
+    def typed(self) -> Path | None:
+        """The ONNX file that states what the artifact computes, where the artifact holds one."""
+        return self._listed(TYPED_NAME)
 
     @property
     def size(self) -> int:
         """Bytes of the file that the runner loads."""
         return next((file.bytes for file in self.manifest.files if file.path == self.main), 0)
+
+    def _listed(self, name: str) -> Path | None:
+        return self.folder / name if any(file.path == name for file in self.manifest.files) else None
 
 
 _REBUILD = "build the artifact again"

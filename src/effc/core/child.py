@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import os
 import pickle
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from effc.core.errors import EffcError
@@ -26,13 +30,29 @@ def serve(requests: int, replies: int) -> None:
     while (message := read_message(requests)) is not None:
         verb, function, name, args = pickle.loads(message)
         try:
-            answer: tuple[bool, object] = (True, _perform(kept, verb, function, name, args))
+            if verb == "reporting":
+                report = partial(_report, replies)
+                answer: tuple[bool, object] = (True, resolve(function)(*args, report=report))
+            else:
+                answer = (True, _perform(kept, verb, function, name, args))
         except EffcError as error:
             answer = (False, error)
         except Exception as error:
             traceback.print_exc()
             answer = (False, f"{type(error).__name__}: {error}")
         write_message(replies, pickle.dumps(answer, protocol=5))
+
+
+def _report(replies: int, done: int, total: int | None = None) -> None:
+    """Tell the parent how far the call is: a message that is no answer yet."""
+    write_message(replies, pickle.dumps((None, (done, total)), protocol=5))
+
+
+def _leave_with(parent: int) -> None:
+    """End this process once its parent is gone, even in the midst of a call that would take hours."""
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(1)
 
 
 def _perform(kept: dict[str, Any], verb: str, function: str, name: str, args: tuple[object, ...]) -> object:
@@ -46,4 +66,5 @@ def _perform(kept: dict[str, Any], verb: str, function: str, name: str, args: tu
 
 
 if __name__ == "__main__":
+    threading.Thread(target=_leave_with, args=(os.getppid(),), daemon=True).start()
     serve(int(sys.argv[1]), int(sys.argv[2]))

@@ -6,17 +6,20 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from effc.core import decode
 from effc.core.errors import BadInput
 from effc.core.files import sha256
+from effc.core.options import EngineOptions, ShapeRange
 
-SCHEMA = 1
+SCHEMA = 2
 FILE_NAME = "manifest.json"
 MEASURED_NAME = "measured.json"
 REFERENCE_NAME = "reference.npz"
 QUANTIZED_NAME = "quantized.onnx"
+TYPED_NAME = "typed.onnx"
+STATISTICS_NAME = "statistics.npz"
 
 Fraction: TypeAlias = float
 
@@ -113,7 +116,16 @@ class Verification:
 
 @dataclass(frozen=True)
 class Manifest:
-    """`manifest.json` of an artifact folder."""
+    """`manifest.json` of an artifact folder.
+
+    Attributes:
+        main: name of the file that the runtime loads.
+        sealed: whether `main` is still to be made, on a machine that has what it needs.
+        precision: node name to the precision that it runs in, where the artifact mixes several.
+        kept: node name to the reason why it was left in float32.
+        profiles: optimization profiles, each input name to the dims that it covers.
+        engine: how TensorRT builds `main`; None for other targets.
+    """
 
     effc: str
     target: str
@@ -122,12 +134,16 @@ class Manifest:
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
     files: tuple[FileInfo, ...]
+    main: str
+    sealed: bool = False
     steps: tuple[Step, ...] = ()
     calibration: Calibration | None = None
     precision: Mapping[str, str] = field(default_factory=dict)
+    kept: Mapping[str, str] = field(default_factory=dict)
     verification: Verification | None = None
     toolchain: Mapping[str, str] = field(default_factory=dict)
-    profiles: tuple[Mapping[str, Any], ...] = ()
+    profiles: tuple[Mapping[str, ShapeRange], ...] = ()
+    engine: EngineOptions | None = None
     schema: int = SCHEMA
 
     def to_json(self) -> str:

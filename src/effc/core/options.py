@@ -8,6 +8,7 @@ from pathlib import Path
 
 from effc.core.target import Target
 
+HARDWARE = ("ampere+", "same-capability")
 METHODS = ("minmax", "percentile", "entropy", "mse")
 IO_MODES = ("onnx", "native")
 DEFAULT_METHOD = "mse"
@@ -59,6 +60,44 @@ class Gates:
 
 
 @dataclass(frozen=True)
+class ShapeRange:
+    """Dims of one input over one optimization profile: it runs from `min` to `max` and is tuned for `opt`."""
+
+    min: tuple[int, ...]
+    opt: tuple[int, ...]
+    max: tuple[int, ...]
+
+
+Profile = Mapping[str, ShapeRange]
+"""Input name to its dims; inputs of fixed shape need none."""
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """How TensorRT builds an engine; all that it needs beside the typed ONNX, so it travels in the manifest.
+
+    Attributes:
+        workspace_mb: limit of scratch memory in MiB; None leaves the library's.
+        level: builder optimization level 0..5; None leaves the library's.
+        tf32: whether float32 convolutions and products may round their inputs to TF32.
+        weight_streaming: weights may stay in host memory.
+        hardware: "" for this GPU, "ampere+" or "same-capability" for engines that other GPUs load too.
+        version_compatible: newer TensorRT versions may load the engine.
+        refit: weights may be replaced later.
+        timeout_s: seconds after which the build is stopped.
+    """
+
+    workspace_mb: int | None = None
+    level: int | None = None
+    tf32: bool = True
+    weight_streaming: bool = False
+    hardware: str = ""
+    version_compatible: bool = False
+    refit: bool = False
+    timeout_s: float = 7200.0
+
+
+@dataclass(frozen=True)
 class BuildOptions:
     """Everything that `effc build` was asked.
 
@@ -68,6 +107,9 @@ class BuildOptions:
         keep_float: globs of node names that stay float.
         reference: whether the artifact holds `reference.npz`.
         proof: whether the simplified model is proved against the original.
+        profiles: optimization profiles, for targets whose artifacts have them.
+        timing_cache: file of measured kernels that engine builds reuse; None is the default place, "" none.
+        defer: seal packages in place of artifacts where the target can be finished on another machine.
     """
 
     model: Path
@@ -81,6 +123,10 @@ class BuildOptions:
     keep_float: tuple[str, ...] = ()
     reference: bool = True
     proof: bool = True
+    profiles: tuple[Profile, ...] = ()
+    engine: EngineOptions = EngineOptions()
+    timing_cache: str | None = None
+    defer: bool = False
     overwrite: bool = False
     dry_run: bool = False
     threads: int = 1

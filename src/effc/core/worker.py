@@ -20,21 +20,27 @@ from types import TracebackType
 from typing import Any
 
 from effc.core.errors import BackendFailed, EffcError
+from effc.core.progress import Progress
 
 _HEADER = struct.Struct("<Q")
 _LOG_TAIL = 4000
 DEADLINE_S = 600.0
 
 
-def call(function: str, *args: object, stage: str, deadline: float = DEADLINE_S) -> Any:
+def call(
+    function: str, *args: object, stage: str, deadline: float = DEADLINE_S, progress: Progress | None = None
+) -> Any:
     """Run `module:function` once in a child and return what it returns.
+
+    Args:
+        progress: told how far the child is; the function then takes a keyword `report`, called with (done, total).
 
     Raises:
         EffcError: whatever reported error the function raised, unchanged.
         BackendFailed: any other exception there, a crash, or `deadline` seconds gone by.
     """
     with Worker(stage, deadline=deadline) as worker:
-        return worker.call(function, *args)
+        return worker.call(function, *args, progress=progress)
 
 
 class Worker:
@@ -69,9 +75,9 @@ class Worker:
     ) -> None:
         self.close()
 
-    def call(self, function: str, *args: object) -> Any:
-        """Call `module:function` in the child."""
-        return self._ask(("call", function, "", args))
+    def call(self, function: str, *args: object, progress: Progress | None = None) -> Any:
+        """Call `module:function` in the child; with `progress` it takes a keyword `report` for (done, total)."""
+        return self._ask(("call" if progress is None else "reporting", function, "", args), progress)
 
     def make(self, name: str, factory: str, *args: object) -> None:
         """Build an object with `module:Class` and keep it in the child under `name`."""
@@ -95,11 +101,15 @@ class Worker:
             self._process.wait()
         self._log.close()
 
-    def _ask(self, request: tuple[str, str, str, tuple[object, ...]]) -> Any:
+    def _ask(self, request: tuple[str, str, str, tuple[object, ...]], progress: Progress | None = None) -> Any:
         end = time.monotonic() + self.deadline
         try:
             write_message(self._request, pickle.dumps(request, protocol=5))
             ok, value = pickle.loads(self._read_reply(end))
+            while ok is None:  # not the answer yet, but how far it is
+                if progress is not None:
+                    progress.advance(*value)
+                ok, value = pickle.loads(self._read_reply(end))
         except (BrokenPipeError, EOFError):
             raise self._died() from None
         if ok:

@@ -38,4 +38,4 @@ def baseline(model: Path) -> Artifact:
     file = FileInfo.of(model.parent, model.name)
     inputs = tuple(TensorInfo(entry.name, entry.dtype.name, entry.shape) for entry in graph_inputs(raw.proto))
     source = Source(model.name, raw.sha256, 0)
-    return Artifact(model.parent, Manifest(__version__, "ort-fp32", "onnx", source, inputs, (), (file,)))
+    return Artifact(model.parent, Manifest(__version__, "ort-fp32", "onnx", source, inputs, (), (file,), model.name))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from effc import build
+from effc import build, stages
 from effc.backends import base
 from effc.compiler import ir, pipeline
 from effc.core.errors import BadInput, EffcError
@@ -68,14 +68,14 @@ def quantize(options: QuantizeOptions, progress: Progress | None = None) -> Quan
         raise BadInput("quantization needs calibration data", where="--calib", hint="--calib data.npz")
     with progress.stage("simplify"):
         prepared = pipeline.prepare(options.model, options.shapes, proof=options.proof)
-    legal = build.legalize(prepared.model, options.target)
+    legal = stages.legalize(prepared.model, options.target)
     if isinstance(legal, EffcError):
         raise legal
-    build.check_globs(options.keep_float, [prepared.model, legal.model])
+    stages.check_globs(options.keep_float, [prepared.model, legal.model])
     with progress.stage("calibrate"):
-        data = build.calibrated(prepared.model, options.calibration)
+        data = stages.calibrated(prepared.model, options.calibration)
     with progress.stage("quantize"):
-        result = build.quantized(legal, scheme, data, options.calibration, options.keep_float)
+        result = stages.quantized(legal, scheme, data, options.calibration, options.keep_float)
     with staged_file(options.output) as path:
         ir.save(result.model, path)
     stated = build.stated(options.calibration, data[0])

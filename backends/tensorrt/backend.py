@@ -1,0 +1,115 @@
+"""The TensorRT backends: `trt` on the GPU machine, `rtx` ahead of time; both build from the same typed ONNX."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from effc.backends.base import EmitOptions, Emitted, TargetInfo
+from effc.core.errors import Refusal
+from effc.core.target import Target
+
+if TYPE_CHECKING:
+    from effc.calibration.scheme import Scheme
+    from effc.compiler import ir
+    from effc.compiler.passes.precision import Narrowing
+    from effc.compiler.phase import Phase
+
+PRECISIONS = {
+    "fp32": "float32 (TF32 where the GPU has it, unless --no-tf32)",
+    "fp16": "float16, with float32 where it would overflow or lose",
+    "bf16": "bfloat16, with float32 where it would lose",
+    "int8": "int8 by Q/DQ, the rest float32",
+    "fp8": "float8 E4M3 by Q/DQ, the rest float32",
+    "best": "int8 by Q/DQ, the rest float16",
+}
+CAPABILITIES = ("sm75", "sm80", "sm86", "sm89", "sm120", "sm121")
+"""The GPUs that TensorRT-RTX 1.7 compiles for ahead of time."""
+
+
+@dataclass(frozen=True)
+class TensorRTBackend:
+    """`backends.base.Backend` and `Sealing` for one flavour of the library, "trt" or "rtx"."""
+
+    name: str
+    title: str
+    suffixes: tuple[str, ...] = ()
+
+    def targets(self) -> tuple[TargetInfo, ...]:
+        """A target for each precision."""
+        return tuple(
+            TargetInfo(f"{self.name}-{precision}", f"{self.title} engine, {summary}", self.suffixes)
+            for precision, summary in PRECISIONS.items()
+        )
+
+    def missing(self) -> str | None:
+        """The install line when the library is not here."""
+        from effc.backends.tensorrt import library
+
+        return library.missing(self.name)
+
+    def unbuildable(self) -> str | None:
+        """TensorRT times kernels on the GPU that it builds for; TensorRT-RTX needs none."""
+        from effc.backends.tensorrt import machine
+
+        return machine.no_gpu() if self.name == "trt" else None
+
+    def unrunnable(self) -> str | None:
+        """An engine runs on a GPU."""
+        from effc.backends.tensorrt import machine
+
+        return machine.no_gpu()
+
+    def versions(self) -> dict[str, str]:
+        """The library's flavour and version."""
+        from effc.backends.tensorrt import library
+
+        return library.versions(self.name)
+
+    def scheme(self, target: Target) -> Scheme | None:
+        """Symmetric Q/DQ with float biases, int8 or float8."""
+        from effc.backends.tensorrt.scheme import SCHEMES
+
+        return SCHEMES.get(target.precision)
+
+    def narrowing(self, target: Target) -> Narrowing | None:
+        """float16 for fp16 and best, bfloat16 for bf16."""
+        from effc.compiler.passes.precision import Narrowing
+
+        dtype = {"fp16": "float16", "best": "float16", "bf16": "bfloat16"}.get(target.precision)
+        return None if dtype is None else Narrowing(dtype)
+
+    def legalize(self, target: Target) -> tuple[Phase, ...]:
+        """Float rewrites into the ops that the parser takes and that fuse."""
+        from effc.backends.tensorrt.legalize import phases
+
+        return phases(target)
+
+    def support(self, model: ir.Model, target: Target) -> tuple[Refusal, ...]:
+        """Every node that the parser does not take, by our own table: no library is needed."""
+        from effc.backends.tensorrt.support import refusals
+
+        return refusals(model, target)
+
+    def emit(self, model: ir.Model, target: Target, options: EmitOptions, folder: Path) -> Emitted:
+        """State the interface and, unless deferred, build `model.engine` from `typed.onnx`."""
+        from effc.backends.tensorrt.emit import emit
+
+        return emit(model, target, options, folder)
+
+    def finish(self, folder: Path, target: Target, options: EmitOptions) -> tuple[str, ...]:
+        """Build `model.engine` from the folder's `typed.onnx`."""
+        from effc.backends.tensorrt.emit import finish
+
+        return finish(folder, target, options)
+
+    def runner(self) -> str:
+        """An execution context with its own stream."""
+        return "effc.backends.tensorrt.runner:EngineRunner"
+
+
+BACKENDS = (
+    TensorRTBackend("trt", "TensorRT"),
+    TensorRTBackend("rtx", "TensorRT-RTX", CAPABILITIES),
+)

@@ -1,0 +1,153 @@
+"""The stages between a simplified model and its emission: legalize, calibrate, quantize, narrow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from effc.backends import base
+from effc.core.errors import BadInput, EffcError, Refusal, UnsupportedOps, unforeseen
+from effc.core.options import CalibrationOptions, DataOptions
+from effc.core.target import Target
+
+if TYPE_CHECKING:
+    from effc.calibration.quantize import Quantized
+    from effc.calibration.readers import Dataset
+    from effc.calibration.scheme import Scheme
+    from effc.calibration.statistics import Statistics
+    from effc.compiler import ir
+    from effc.compiler.passes.precision import Narrowing
+    from effc.compiler.phase import StepRecord
+    from effc.compiler.ranges import Range
+
+
+@dataclass(frozen=True)
+class Legal:
+    """A target with the simplified model in its ops."""
+
+    target: Target
+    backend: base.Backend
+    model: ir.Model
+    steps: tuple[StepRecord, ...]
+
+
+@dataclass(frozen=True)
+class Typed:
+    """The model with the precision of every tensor written into it, by Q/DQ and casts.
+
+    Attributes:
+        precision: node name to precision.
+        kept: node name to the reason why it stays in float32.
+    """
+
+    model: ir.Model
+    precision: Mapping[str, str] = field(default_factory=dict)
+    kept: Mapping[str, str] = field(default_factory=dict)
+
+
+def legalize(model: ir.Model, target: Target, *, defer: bool = False) -> Legal | EffcError:
+    """The model in the target's ops, or the error that says why it cannot be.
+
+    Args:
+        defer: the backend need not be installed where another machine can finish its artifacts.
+    """
+    from effc.compiler import phase
+
+    try:
+        backend = base.for_target(target)
+        if not (defer and isinstance(backend, base.Sealing)):
+            base.require(backend)
+        trial = model.clone()
+        steps = phase.run(trial, backend.legalize(target))
+        refusals = backend.support(trial, target)
+        if refusals:
+            raise UnsupportedOps(str(target), refusals)
+    except EffcError as error:
+        return error
+    except Exception as error:
+        return unforeseen(error, where=str(target))
+    return Legal(target, backend, trial, steps)
+
+
+def profits(legal: Legal) -> bool:
+    """Whether statistics of the activations decide what the target gets."""
+    return legal.target.quantized or legal.backend.narrowing(legal.target) is not None
+
+
+def calibrated(model: ir.Model, options: CalibrationOptions) -> tuple[Dataset, Statistics]:
+    """The calibration set and the statistics of all activations over it, cached by content."""
+    from effc.calibration.collect import collect_cached
+    from effc.calibration.readers import open_data
+    from effc.compiler.oracle import graph_inputs
+
+    dataset = open_data(need_data(options), graph_inputs(model), options.seed)
+    return dataset, collect_cached(model, dataset)
+
+
+def quantized(
+    legal: Legal, scheme: Scheme, data: tuple[Dataset, Statistics], options: CalibrationOptions, keep: tuple[str, ...]
+) -> Quantized:
+    """Q/DQ written into a legalized model by its target's scheme."""
+    from effc.calibration.bias_correction import correct
+    from effc.calibration.collect import complete, stated_ranges
+    from effc.calibration.quantize import quantize
+    from effc.calibration.ranges import ranges
+
+    dataset, statistics = data
+    full = complete(statistics, legal.model, dataset)
+    found = {**ranges(full, options.method, options.percentile), **stated_ranges(legal.model)}
+    result = quantize(legal.model, found, scheme, keep_float=keep)
+    if not any(node.op_type == "QuantizeLinear" for node in result.model.graph):
+        raise _nothing_quantized(legal)
+    return correct(result, legal.model, dataset) if options.bias_correction else result
+
+
+def narrowed(typed: Typed, narrowing: Narrowing, extremes: Mapping[str, Range], keep: tuple[str, ...]) -> Typed:
+    """Casts to float16 or bfloat16 written into a model whose Q/DQ, if any, are there already.
+
+    Args:
+        extremes: least and greatest values by tensor name, as far as they are known.
+    """
+    from effc.compiler.passes.precision import narrow
+
+    result = narrow(typed.model, narrowing, extremes, keep)
+    return Typed(result.model, {**typed.precision, **result.precision}, result.kept)
+
+
+def extremes(data: tuple[Dataset, Statistics] | None, model: ir.Model) -> dict[str, Range]:
+    """Least and greatest values of all tensors of a legalized model; without data, those that rewrites state."""
+    from effc.calibration.collect import complete, stated_ranges
+
+    if data is None:
+        return stated_ranges(model)
+    dataset, statistics = data
+    full = complete(statistics, model, dataset)
+    return {**{name: tensor.range for name, tensor in full.tensors.items()}, **stated_ranges(model)}
+
+
+def check_globs(globs: Iterable[str], models: Iterable[ir.Model]) -> None:
+    """Raise BadInput for a `--keep-float` that matches no node of the models: most likely a slip of the pen."""
+    names = {node.name or "" for model in models for node in model.graph}
+    for glob in globs:
+        if not any(fnmatchcase(name, glob) for name in names):
+            hint = "`effc simplify` writes the model whose nodes are meant"
+            raise BadInput(f"{glob!r} matches the name of no node", where="--keep-float", hint=hint)
+
+
+def need_data(options: CalibrationOptions) -> DataOptions:
+    """The calibration data. Raises BadInput where none is named."""
+    if options.data is None:
+        hint = "--calib data.npz (or, knowing that accuracy is lost, --calib random)"
+        raise BadInput("a quantized target needs calibration data", where="--calib", hint=hint)
+    return options.data
+
+
+def _nothing_quantized(legal: Legal) -> UnsupportedOps:
+    """An int8 artifact without an int8 kernel would claim what it is not."""
+    kinds = {v.dtype.name.lower() for n in legal.model.graph for v in n.outputs if v.dtype is not None}
+    others = ", ".join(sorted(kinds & {"float16", "bfloat16", "double"}))
+    hint = f"its tensors are {others}: export it in float32" if others else "build the float target"
+    reason = "not one of its nodes can run quantized"
+    return UnsupportedOps(str(legal.target), [Refusal(legal.model.graph.name or "graph", "model", reason, hint)])
