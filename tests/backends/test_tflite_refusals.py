@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from graphs import IMAGE, Graph
 
+from effc import stages
 from effc.compiler import ir, phase, upgrade
 from effc.compiler.passes import SIMPLIFY
 from effc.compiler.settle import settle
