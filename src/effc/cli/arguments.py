@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from effc import __version__
 from effc.core.errors import BadInput
-from effc.core.options import DEFAULT_METHOD, IO_MODES, METHODS
+from effc.core.options import DEFAULT_METHOD, HARDWARE, IO_MODES, METHODS, ShapeRange
 from effc.core.target import Target, parse_targets
 
 Shape = tuple[int | str, ...]
@@ -51,6 +51,33 @@ def shape(text: str) -> tuple[str, Shape]:
             f"{text!r} is not a shape; write for example input:1x3x224x224 or input:N,3,H,W"
         )
     return name, tuple(int(dim) if dim.isdecimal() else dim for dim in dims)
+
+
+def shape_range(text: str) -> tuple[str, ShapeRange]:
+    """`name:1x3x224x224,8x3x224x224,32x3x224x224`: least, best and greatest dims; one alone stands for all three."""
+    name, colon, tail = text.rpartition(":")
+    dims = [part.split("x") for part in tail.split(",")]
+    if not (colon and name) or len(dims) not in (1, 3) or not all(d.isdecimal() for part in dims for d in part):
+        wanted = "write MIN,OPT,MAX, for example input:1x3x224x224,8x3x224x224,32x3x224x224"
+        raise argparse.ArgumentTypeError(f"{text!r} is not a range of shapes; {wanted}")
+    parsed = [tuple(int(d) for d in part) for part in dims]
+    return name, ShapeRange(*(parsed if len(parsed) == 3 else parsed * 3))
+
+
+def seconds(text: str) -> float:
+    """`90`, `90s`, `15m` or `2h`, in seconds."""
+    factor = {"s": 1.0, "m": 60.0, "h": 3600.0}.get(text[-1:], 0.0)
+    number = text[:-1] if factor else text
+    if not number.isdecimal() or int(number) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time; write for example 90s, 15m or 2h")
+    return int(number) * (factor or 1.0)
+
+
+def level(text: str) -> int:
+    """A builder optimization level, 0 to 5."""
+    if text not in tuple("012345"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a level from 0 to 5")
+    return int(text)
 
 
 def targets(text: str) -> tuple[Target, ...]:
@@ -100,8 +127,8 @@ def _common(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("-v", "--verbose", action="store_true", help="show third-party logs and tracebacks")
 
 
-def _model(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("model", type=Path, metavar="MODEL", help="ONNX file")
+def _model(verb: argparse.ArgumentParser, what: str = "ONNX file") -> None:
+    verb.add_argument("model", type=Path, metavar="MODEL", help=what)
     verb.add_argument(
         "--shape", type=shape, action="append", default=[], metavar="NAME:DIMS", help="fix an input's dims; repeatable"
     )
@@ -143,11 +170,9 @@ def _calibration(verb: argparse.ArgumentParser) -> None:
 
 
 def _build(verb: argparse.ArgumentParser) -> None:
-    _model(verb)
-    verb.add_argument("--target", type=targets, required=True, metavar="T,..", help="what to build; see `effc targets`")
-    verb.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="DIR", help="a folder for each target goes here"
-    )
+    _model(verb, "ONNX file, or a sealed package to finish")
+    verb.add_argument("--target", type=targets, default=(), metavar="T,..", help="what to build; see `effc targets`")
+    verb.add_argument("-o", "--output", type=Path, metavar="DIR", help="a folder for each target goes here")
     _calibration(verb)
     verb.add_argument("--eval", metavar="DATA", help="samples, with labels if known, to verify each artifact with")
     verb.add_argument("--max-drop", type=points, metavar="POINTS", help="top-1 points an artifact may lose (exit 4)")
@@ -156,8 +181,34 @@ def _build(verb: argparse.ArgumentParser) -> None:
     _proof(verb)
     verb.add_argument("--no-reference", dest="reference", action="store_false", help="leave reference.npz out")
     verb.add_argument("--dry-run", action="store_true", help="say what would be built, and whether it could be")
+    _engine(verb.add_argument_group("TensorRT engines"))
     _overwrite(verb)
     _threads(verb)
+
+
+def _engine(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--shape-range",
+        type=shape_range,
+        action="append",
+        default=[],
+        metavar="NAME:MIN,OPT,MAX",
+        help="dims of a dynamic input; repeated for the same input it opens another profile",
+    )
+    group.add_argument(
+        "--defer", action="store_true", help="seal a package that `effc build PACKAGE` finishes on the GPU machine"
+    )
+    group.add_argument("--workspace", type=positive, metavar="MIB", help="limit of scratch memory in MiB")
+    group.add_argument("--builder-level", type=level, metavar="0..5", help="how long to search for fast kernels")
+    group.add_argument("--no-tf32", dest="tf32", action="store_false", help="float32 without rounding to TF32")
+    group.add_argument("--timing-cache", metavar="FILE", help="measured kernels to reuse; `none` for none")
+    group.add_argument("--weight-streaming", action="store_true", help="weights may stay in host memory")
+    group.add_argument("--hardware-compatible", choices=HARDWARE, default="", help="other GPUs may load the engine")
+    group.add_argument("--version-compatible", action="store_true", help="newer TensorRT may load the engine")
+    group.add_argument("--refit", action="store_true", help="weights may be replaced later")
+    group.add_argument(
+        "--build-timeout", type=seconds, default=7200.0, metavar="TIME", help="stop an engine build after it (2h)"
+    )
 
 
 def _check(verb: argparse.ArgumentParser) -> None:

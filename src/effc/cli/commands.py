@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 
 from effc.cli import render
 from effc.core.errors import BadInput, UnsupportedOps
-from effc.core.options import BuildOptions, CalibrationOptions, DataOptions, Gates
+from effc.core.options import BuildOptions, CalibrationOptions, DataOptions, EngineOptions, Gates, Profile, ShapeRange
 from effc.core.progress import Progress
 
 
@@ -24,11 +24,24 @@ class Outcome:
 
 
 def build(args: Namespace, progress: Progress) -> Outcome:
-    """`effc build`."""
+    """`effc build`: of a model, or of a folder, which is a package that another machine sealed."""
+    if args.model.is_dir():
+        return _finish(args, progress)
     from effc.build import build as run
 
     report = run(build_options(args), progress)
     return Outcome(report, partial(render.build, report), report.exit_code)
+
+
+def _finish(args: Namespace, progress: Progress) -> Outcome:
+    from effc.finish import FinishOptions
+    from effc.finish import finish as run
+
+    if args.target:
+        hint = "the package says what it is for; leave --target out"
+        raise BadInput("a package is finished as it was sealed", where="--target", hint=hint)
+    finished = run(FinishOptions(args.model, args.output, _timing_cache(args), args.overwrite), progress)
+    return Outcome(finished, partial(render.finish, finished))
 
 
 def check(args: Namespace, progress: Progress) -> Outcome:
@@ -140,6 +153,11 @@ COMMANDS: Mapping[str, Callable[[Namespace, Progress], Outcome]] = MappingProxyT
 
 def build_options(args: Namespace) -> BuildOptions:
     """What `effc build` was asked, as the pipeline takes it."""
+    for name, given in (("--target", args.target), ("-o", args.output)):
+        if not given:
+            raise BadInput(
+                "it is needed to build a model", where=name, hint="effc build MODEL --target tflite-int8 -o out"
+            )
     return BuildOptions(
         model=args.model,
         targets=args.target,
@@ -155,7 +173,37 @@ def build_options(args: Namespace) -> BuildOptions:
         overwrite=args.overwrite,
         dry_run=args.dry_run,
         threads=args.threads,
+        profiles=profiles(args.shape_range),
+        engine=EngineOptions(
+            workspace_mb=args.workspace,
+            level=args.builder_level,
+            tf32=args.tf32,
+            weight_streaming=args.weight_streaming,
+            hardware=args.hardware_compatible,
+            version_compatible=args.version_compatible,
+            refit=args.refit,
+            timeout_s=args.build_timeout,
+        ),
+        timing_cache=_timing_cache(args),
+        defer=args.defer,
     )
+
+
+def profiles(given: Sequence[tuple[str, ShapeRange]]) -> tuple[Profile, ...]:
+    """The n-th range of an input belongs to the n-th profile; an input that names one alone has it in all of them."""
+    ranges: dict[str, list[ShapeRange]] = {}
+    for name, found in given:
+        ranges.setdefault(name, []).append(found)
+    count = max(map(len, ranges.values()), default=0)
+    for name, found in ranges.items():
+        if len(found) not in (1, count):
+            hint = f"give {name} as many ranges as the others have ({count}), or one for all"
+            raise BadInput(f"{name} has {len(found)} of {count} ranges", where="--shape-range", hint=hint)
+    return tuple({name: found[min(n, len(found) - 1)] for name, found in ranges.items()} for n in range(count))
+
+
+def _timing_cache(args: Namespace) -> str | None:
+    return "" if args.timing_cache == "none" else args.timing_cache
 
 
 def calibration(args: Namespace) -> CalibrationOptions:

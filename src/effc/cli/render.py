@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from effc.bench.measure import BenchReport
     from effc.build import BuildReport, TargetReport
     from effc.core.manifest import Calibration
+    from effc.finish import FinishReport
     from effc.verbs.check import CheckReport, TargetSupport
     from effc.verbs.doctor import Diagnosis
     from effc.verbs.quantize import QuantizeReport
@@ -57,10 +58,20 @@ def _built(console: Console, target: TargetReport, *, dry: bool) -> None:
         print(f"error ({target.failure.kind}): {target.failure.message}", file=sys.stderr)
     if dry and target.failure is None:
         console.print(f"{target.target}: would be built into {target.artifact}")
-    if target.verification is not None:
+    if target.sealed:
+        console.print(f"{target.target}: sealed; on the machine that it is for: effc build {target.artifact}")
+    elif target.verification is not None:
         console.print(f"{target.target}: {target.artifact}, {target.bytes / 1e6:.2f} MB")
+    if target.verification is not None:
         console.print(tables.errors(target.verification))
         console.print(f"  {tables.score(target.verification)}")
+
+
+def finish(report: FinishReport) -> None:
+    """The artifact that the package became."""
+    console = out()
+    console.print(f"{report.source}: package finished")
+    _built(console, report.target, dry=False)
 
 
 def _samples(stated: Calibration) -> str:

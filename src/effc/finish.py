@@ -1,0 +1,112 @@
+"""`effc build PACKAGE`: make the file that a sealed package lacks, on the machine that has what it needs."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from effc.backends import base
+from effc.bench import accuracy, reference
+from effc.bench.remote import can_run
+from effc.build import TargetReport
+from effc.core import files
+from effc.core.artifact import Artifact
+from effc.core.errors import BadInput, EffcError
+from effc.core.manifest import FILE_NAME, FileInfo, Manifest
+from effc.core.progress import Progress
+
+
+@dataclass(frozen=True)
+class FinishOptions:
+    """What to finish.
+
+    Attributes:
+        package: the folder that `effc build --defer` wrote.
+        out: the artifact goes into a folder of the target's name there; None finishes the package in its place.
+        timing_cache: as in `BuildOptions`.
+    """
+
+    package: Path
+    out: Path | None = None
+    timing_cache: str | None = None
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class FinishReport:
+    """What `effc build PACKAGE` prints."""
+
+    source: str
+    target: TargetReport
+
+
+def finish(options: FinishOptions, progress: Progress | None = None) -> FinishReport:
+    """Build the package's main file, verify it against the outputs that it carries, and state it in the manifest.
+
+    Raises:
+        BadInput: no package, a damaged one, or one that is finished already.
+        BackendMissing: the library, or the device that it needs, is not here either.
+        BackendFailed: the library failed. In every case the package stays as it was.
+    """
+    progress = progress or Progress()
+    package = Artifact.open(options.package)
+    backend = _backend(package)
+    folder = options.package if options.out is None else options.out / package.target.folder
+    emission = base.EmitOptions(
+        package.manifest.io,
+        package.manifest.engine or base.EngineOptions(),
+        package.manifest.profiles,
+        options.timing_cache,
+        progress=progress,
+    )
+    watch = Progress()
+    overwrite = options.out is None or options.overwrite
+    with progress.stage(str(package.target)), files.staged_folder(folder, overwrite=overwrite) as staging:
+        _copy(package, staging)
+        with watch.stage("emit"):
+            made = backend.finish(staging, package.target, emission)
+        with watch.stage("verify"):
+            finished = _verified(staging, _stated(package.manifest, staging, made))
+        (staging / FILE_NAME).write_text(finished.to_json(), encoding="utf-8")
+    size = Artifact(folder, finished).size
+    report = TargetReport(str(package.target), folder, size, finished.verification, seconds=watch.seconds)
+    return FinishReport(finished.source.name, report)
+
+
+def _backend(package: Artifact) -> base.Sealing:
+    """The backend that can finish the package here."""
+    where = str(package.folder)
+    if not package.manifest.sealed:
+        raise BadInput("it is a finished artifact, nothing is left to build", where=where)
+    backend = base.for_target(package.target)
+    if not isinstance(backend, base.Sealing) or package.typed is None:
+        raise BadInput(f"packages of {package.target} cannot be finished", where=where, hint="build it from the model")
+    try:
+        base.require(backend)
+    except EffcError as error:
+        raise type(error)(error.what, where=where, hint=backend.missing() or "") from error
+    return backend
+
+
+def _copy(package: Artifact, staging: Path) -> None:
+    """All that the package's manifest lists; what else lies in the folder is not part of it."""
+    for file in package.manifest.files:
+        shutil.copy2(package.folder / file.path, staging / file.path)
+
+
+def _stated(manifest: Manifest, staging: Path, made: tuple[str, ...]) -> Manifest:
+    names = dict.fromkeys((*made, *(file.path for file in manifest.files)))
+    versions = base.find()[manifest.target.partition("-")[0]].versions()
+    infos = tuple(FileInfo.of(staging, name) for name in names)
+    return replace(manifest, files=infos, sealed=False, toolchain={**manifest.toolchain, **versions})
+
+
+def _verified(staging: Path, manifest: Manifest) -> Manifest:
+    """The manifest with the verification of what was made; where it cannot run here, that of its typed ONNX stays."""
+    artifact = Artifact(staging, manifest)
+    if artifact.reference is None or not can_run(artifact):
+        return manifest
+    carried = reference.read(artifact.reference)
+    pairs = [(carried.feeds, carried.outputs)]
+    return replace(manifest, verification=accuracy.verify(artifact, pairs, data=artifact.reference.name))
