@@ -43,6 +43,8 @@ def errors(verification: Verification) -> Table:
 def score(verification: Verification) -> str:
     """Samples, agreement and top-1 in one line."""
     parts = [f"{verification.samples} samples of {verification.data or 'reference data'}"]
+    if verification.of == "typed-onnx":
+        parts.append("run as typed ONNX on the CPU, since the artifact cannot run here")
     if verification.agreement is not None:
         parts.append(f"same class in {verification.agreement:.2%}")
     if verification.top1 is not None:

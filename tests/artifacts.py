@@ -18,7 +18,7 @@ from effc.compiler import ir, oracle, phase, upgrade
 from effc.compiler.passes import SIMPLIFY
 from effc.compiler.settle import settle
 from effc.core.errors import EffcError
-from effc.core.manifest import Manifest, Source
+from effc.core.manifest import TYPED_NAME, Manifest, Source
 from effc.core.options import CalibrationOptions, DataOptions
 from effc.core.target import Target
 from effc.core.worker import Worker
@@ -40,7 +40,7 @@ class Made:
 
     def main_bytes(self) -> bytes:
         """The emitted file."""
-        return (self.folder / self.emitted.files[0]).read_bytes()
+        return (self.folder / self.emitted.main).read_bytes()
 
     def oracle(self, feeds: Arrays) -> Arrays:
         """The original's outputs."""
@@ -52,7 +52,11 @@ class Made:
         adapter = Adapter.of(
             Manifest("", str(self.target), "onnx", source, self.emitted.inputs, self.emitted.outputs, (), "")
         )
-        self.worker.make("runner", base.for_target(self.target).runner(), self.folder, self.emitted.files[0], 1)
+        backend = base.for_target(self.target)
+        if isinstance(backend, base.Sealing) and backend.unrunnable() is not None:
+            self.worker.make("runner", "effc.bench.typed:TypedRunner", self.folder, TYPED_NAME, 1)
+        else:
+            self.worker.make("runner", backend.runner(), self.folder, self.emitted.main, 1)
         return adapter.fetch(self.worker.method("runner", "run", adapter.feed(feeds)))
 
     def steps_apart(self, feeds: Arrays) -> float:
@@ -98,8 +102,13 @@ class Artifacts:
         folder.mkdir(exist_ok=True)
         legal = self.legal(graph, target)
         quantized = self._quantize(graph, legal, folder)
-        final = legal.model if quantized is None else quantized.model
-        emitted = legal.backend.emit(final, target, base.EmitOptions(), folder)
+        typed = stages.Typed(legal.model if quantized is None else quantized.model)
+        narrowing = legal.backend.narrowing(target)
+        if narrowing is not None:
+            typed = stages.narrowed(typed, narrowing, stages.extremes(None, legal.model), ())
+        if isinstance(legal.backend, base.Sealing):
+            ir.save(typed.model, folder / TYPED_NAME)
+        emitted = legal.backend.emit(typed.model, target, base.EmitOptions(timing_cache=""), folder)
         return Made(self._worker, target, folder, emitted, graph.proto(), quantized)
 
     @staticmethod

@@ -155,9 +155,8 @@ def build_options(args: Namespace) -> BuildOptions:
     """What `effc build` was asked, as the pipeline takes it."""
     for name, given in (("--target", args.target), ("-o", args.output)):
         if not given:
-            raise BadInput(
-                "it is needed to build a model", where=name, hint="effc build MODEL --target tflite-int8 -o out"
-            )
+            hint = "for example effc build MODEL --target tflite-int8 -o out"
+            raise BadInput("it is needed to build a model", where=name, hint=hint)
     return BuildOptions(
         model=args.model,
         targets=args.target,
