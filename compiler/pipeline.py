@@ -13,6 +13,7 @@ from effc.compiler.passes import SIMPLIFY
 from effc.compiler.proof import Proof, prove
 from effc.core.errors import EffcError
 from effc.core.manifest import Source
+from effc.core.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -32,14 +33,24 @@ class Prepared:
     proof: Proof | None
 
 
-def prepare(path: Path, shapes: Mapping[str, frontend.Dims] | None = None, *, proof: bool = True) -> Prepared:
+def prepare(
+    path: Path,
+    shapes: Mapping[str, frontend.Dims] | None = None,
+    *,
+    proof: bool = True,
+    progress: Progress | None = None,
+) -> Prepared:
     """Load, simplify, prove.
 
     Raises BadInput for what is wrong with the file, EffcError when simplification changed an output.
     """
-    loaded = frontend.load(path, shapes)
-    steps = phase.run(loaded.model, SIMPLIFY)
-    return Prepared(loaded.model, loaded.source, loaded.original, steps, _proved(path, loaded) if proof else None)
+    progress = progress or Progress()
+    with progress.stage("simplify"):
+        loaded = frontend.load(path, shapes)
+        steps = phase.run(loaded.model, SIMPLIFY)
+    with progress.stage("prove"):
+        proved = _proved(path, loaded) if proof else None
+    return Prepared(loaded.model, loaded.source, loaded.original, steps, proved)
 
 
 def _proved(path: Path, loaded: frontend.Loaded) -> Proof:

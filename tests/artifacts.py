@@ -67,6 +67,12 @@ class Made:
         return float(np.max(np.abs(expected.astype(np.float64) - found))) / scale - 1e-3
 
 
+def building() -> list[base.Backend]:
+    """The backends that can build on this machine."""
+    found = base.find().values()
+    return [b for b in found if b.missing() is None and not (isinstance(b, base.Sealing) and b.unbuildable())]
+
+
 class Artifacts:
     """Builds graphs for targets, each once, and holds the child that runs them."""
 

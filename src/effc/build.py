@@ -126,8 +126,7 @@ def build(options: BuildOptions, progress: Progress | None = None) -> BuildRepor
 
     progress = progress or Progress()
     _check_options(options)
-    with progress.stage("simplify"):
-        prepared = pipeline.prepare(options.model, options.shapes, proof=options.proof)
+    prepared = pipeline.prepare(options.model, options.shapes, proof=options.proof, progress=progress)
     with progress.stage("legalize"):
         legal = [legalize(prepared.model, target, defer=options.defer) for target in options.targets]
     check_globs(options.keep_float, [prepared.model, *(found.model for found in legal if isinstance(found, Legal))])

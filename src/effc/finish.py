@@ -14,6 +14,7 @@ from effc.core import files
 from effc.core.artifact import Artifact
 from effc.core.errors import BadInput, EffcError
 from effc.core.manifest import FILE_NAME, FileInfo, Manifest
+from effc.core.options import EngineOptions
 from effc.core.progress import Progress
 
 
@@ -55,7 +56,7 @@ def finish(options: FinishOptions, progress: Progress | None = None) -> FinishRe
     folder = options.package if options.out is None else options.out / package.target.folder
     emission = base.EmitOptions(
         package.manifest.io,
-        package.manifest.engine or base.EngineOptions(),
+        package.manifest.engine or EngineOptions(),
         package.manifest.profiles,
         options.timing_cache,
         progress=progress,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,8 @@ def write(folder: Path, target: str = "ort-int8", names: tuple[str, ...] = tuple
     for name, data in CONTENT.items():
         (folder / name).write_bytes(data)
     files = tuple(FileInfo.of(folder, name) for name in names)
-    manifest = Manifest("0", target, "onnx", Source("m.onnx", "0", 13), (), (), files, files[0].path if files else "")
+    main = "model.bin"
+    manifest = Manifest("0", target, "onnx", Source("m.onnx", "0", 13), (), (), files, main)
     (folder / FILE_NAME).write_text(manifest.to_json())
     return folder
 
@@ -30,6 +32,14 @@ def test_open(tmp_path: Path) -> None:
     assert artifact.reference == tmp_path / "a" / "reference.npz"
     assert artifact.size == len(CONTENT["model.bin"])
     assert str(artifact.target) == "ort-int8"
+
+
+def test_a_sealed_package_opens_without_its_file(tmp_path: Path) -> None:
+    folder = write(tmp_path / "a", names=("quantized.onnx",))
+    manifest = replace(Manifest.read(folder), sealed=True)
+    (folder / FILE_NAME).write_text(manifest.to_json())
+    package = Artifact.open(folder)
+    assert (package.main, package.size) == (None, 0)
 
 
 def test_reference_may_be_absent(tmp_path: Path) -> None:

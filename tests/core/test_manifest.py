@@ -21,6 +21,7 @@ from effc.core.manifest import (
     Top1,
     Verification,
 )
+from effc.core.options import EngineOptions, ShapeRange
 
 REALS = st.floats(allow_nan=False, allow_infinity=False)
 COUNTS = st.integers(0, 2**53)
@@ -43,6 +44,17 @@ TENSORS = st.builds(
 ERRORS = st.builds(OutputError, TEXTS, REALS, st.none() | REALS, REALS, REALS)
 TOPS = st.none() | st.builds(Top1, REALS, REALS, COUNTS)
 VERIFICATIONS = st.builds(Verification, many(ERRORS), COUNTS, st.none() | REALS, TOPS, TEXTS, TEXTS, TEXTS)
+ENGINES = st.builds(
+    EngineOptions,
+    st.none() | COUNTS,
+    st.none() | COUNTS,
+    st.booleans(),
+    st.booleans(),
+    TEXTS,
+    st.booleans(),
+    st.booleans(),
+    REALS,
+)
 MANIFESTS = st.builds(
     Manifest,
     effc=TEXTS,
@@ -57,7 +69,11 @@ MANIFESTS = st.builds(
     precision=st.dictionaries(TEXTS, TEXTS, max_size=2),
     verification=st.none() | VERIFICATIONS,
     toolchain=st.dictionaries(TEXTS, TEXTS, max_size=2),
-    profiles=many(st.dictionaries(TEXTS, COUNTS | TEXTS, max_size=2)),
+    kept=st.dictionaries(TEXTS, TEXTS, max_size=2),
+    profiles=many(st.dictionaries(TEXTS, st.builds(ShapeRange, *[many(COUNTS)] * 3), max_size=2)),
+    engine=st.none() | ENGINES,
+    main=TEXTS,
+    sealed=st.booleans(),
 )
 
 SMALL = Manifest(
@@ -68,6 +84,7 @@ SMALL = Manifest(
     (TensorInfo("x", "float32", ("N", 3)),),
     (),
     (FileInfo("model.tflite", "00", 4),),
+    "model.tflite",
     verification=Verification((OutputError("y", 0.0, None, 1.0, 0.0),), 4),
 )
 
@@ -97,7 +114,7 @@ def edited(path: tuple[str | int, ...], value: object) -> str:
 
 
 DAMAGED = [
-    (("schema",), 2, "schema"),
+    (("schema",), 1, "schema"),
     (("target",), ..., "'target' is missing"),
     (("source", "opset"), "13", "'source.opset' should be int, not str"),
     (("source", "opset"), True, "'source.opset' should be int, not bool"),
@@ -120,7 +137,7 @@ def test_damage_is_named(path: tuple[str | int, ...], value: object, message: st
     assert caught.value.where == "out/t/manifest.json"
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", "3", '{"schema": 1}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "3", '{"schema": 2}'])
 def test_not_a_manifest(text: str) -> None:
     with pytest.raises(BadInput):
         Manifest.from_json(text)

@@ -194,11 +194,11 @@ def profiles(given: Sequence[tuple[str, ShapeRange]]) -> tuple[Profile, ...]:
     for name, found in given:
         ranges.setdefault(name, []).append(found)
     count = max(map(len, ranges.values()), default=0)
-    for name, found in ranges.items():
-        if len(found) not in (1, count):
+    for name, own in ranges.items():
+        if len(own) not in (1, count):
             hint = f"give {name} as many ranges as the others have ({count}), or one for all"
-            raise BadInput(f"{name} has {len(found)} of {count} ranges", where="--shape-range", hint=hint)
-    return tuple({name: found[min(n, len(found) - 1)] for name, found in ranges.items()} for n in range(count))
+            raise BadInput(f"{name} has {len(own)} of {count} ranges", where="--shape-range", hint=hint)
+    return tuple({name: own[min(n, len(own) - 1)] for name, own in ranges.items()} for n in range(count))
 
 
 def _timing_cache(args: Namespace) -> str | None:

@@ -66,8 +66,7 @@ def quantize(options: QuantizeOptions, progress: Progress | None = None) -> Quan
         raise BadInput(f"{options.target} is a float target", where="--target", hint="for example ort-int8")
     if options.calibration.data is None:
         raise BadInput("quantization needs calibration data", where="--calib", hint="--calib data.npz")
-    with progress.stage("simplify"):
-        prepared = pipeline.prepare(options.model, options.shapes, proof=options.proof)
+    prepared = pipeline.prepare(options.model, options.shapes, proof=options.proof, progress=progress)
     legal = stages.legalize(prepared.model, options.target)
     if isinstance(legal, EffcError):
         raise legal

@@ -52,9 +52,9 @@ def simplify(options: SimplifyOptions, progress: Progress | None = None) -> Simp
     """Read, simplify, prove, write. Raises BadInput for a bad model or an output that exists."""
     progress = progress or Progress()
     refuse_existing(options.output, overwrite=options.overwrite)
-    with progress.stage("simplify"):
+    with progress.stage("read"):
         before = _ops_of(options)
-        prepared = pipeline.prepare(options.model, options.shapes, proof=options.proof)
+    prepared = pipeline.prepare(options.model, options.shapes, proof=options.proof, progress=progress)
     with progress.stage("write"):
         lowered = at_opset(prepared.model, prepared.source.opset)
         with staged_file(options.output) as path:
