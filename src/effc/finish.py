@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from effc.build import TargetReport
 from effc.core import files
 from effc.core.artifact import Artifact
 from effc.core.errors import BadInput, EffcError
-from effc.core.manifest import FILE_NAME, FileInfo, Manifest
+from effc.core.manifest import FILE_NAME, MEASURED_NAME, FileInfo, Manifest
 from effc.core.options import EngineOptions
 from effc.core.progress import Progress
 
@@ -70,6 +71,8 @@ def finish(options: FinishOptions, progress: Progress | None = None) -> FinishRe
         with watch.stage("verify"):
             finished = _verified(staging, _stated(package.manifest, staging, made))
         (staging / FILE_NAME).write_text(finished.to_json(), encoding="utf-8")
+        timed = {"stages_s": {**_measured(options.package), **watch.seconds}}
+        (staging / MEASURED_NAME).write_text(json.dumps(timed, indent=2) + "\n", encoding="utf-8")
     size = Artifact(folder, finished).size
     report = TargetReport(str(package.target), folder, size, finished.verification, seconds=watch.seconds)
     return FinishReport(finished.source.name, report)
@@ -94,6 +97,15 @@ def _copy(package: Artifact, staging: Path) -> None:
     """All that the package's manifest lists; what else lies in the folder is not part of it."""
     for file in package.manifest.files:
         shutil.copy2(package.folder / file.path, staging / file.path)
+
+
+def _measured(package: Path) -> dict[str, float]:
+    """Seconds of the stages before sealing; none where they are not told."""
+    try:
+        stages: dict[str, float] = json.loads((package / MEASURED_NAME).read_text())["stages_s"]
+        return dict(stages)
+    except (OSError, ValueError, LookupError, TypeError):
+        return {}
 
 
 def _stated(manifest: Manifest, staging: Path, made: tuple[str, ...]) -> Manifest:

@@ -97,7 +97,7 @@ def quantized(
 
     dataset, statistics = data
     full = complete(statistics, legal.model, dataset)
-    found = {**ranges(full, options.method, options.percentile), **stated_ranges(legal.model)}
+    found = {**ranges(full, options.method, options.percentile, scheme.spacing), **stated_ranges(legal.model)}
     result = quantize(legal.model, found, scheme, keep_float=keep)
     if not any(node.op_type == "QuantizeLinear" for node in result.model.graph):
         raise _nothing_quantized(legal)

@@ -207,6 +207,12 @@ _FROM_FOLDER = (
         calib="natural_unlabelled",
         evaluation="imagenet_20",
     ),
+    ZooModel(
+        "minilm_l6_v2_seq64",
+        "sentence embedding: ids and mask int64 [1, 64] to 384 values",
+        "Apache-2.0",
+        input="input_ids",
+    ),
 )
 
 
