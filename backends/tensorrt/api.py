@@ -118,6 +118,10 @@ class EngineInspector(Protocol):
     def get_engine_information(self, format: Member) -> str: ...
 
 
+class IOutputAllocator(Protocol):
+    """Gives memory to an output whose size depends on values; to be derived from."""
+
+
 class IExecutionContext(Protocol):
     """One inference at a time."""
 
@@ -125,6 +129,9 @@ class IExecutionContext(Protocol):
     def get_tensor_shape(self, name: str) -> Sequence[int]: ...
     def set_tensor_address(self, name: str, memory: int) -> bool: ...
     def set_optimization_profile_async(self, profile_index: int, stream_handle: int) -> bool: ...
+    def infer_shapes(self) -> Sequence[str]: ...
+    def get_max_output_size(self, name: str) -> int: ...
+    def set_output_allocator(self, name: str, output_allocator: IOutputAllocator) -> bool: ...
     def execute_async_v3(self, stream_handle: int) -> bool: ...
 
 
@@ -135,12 +142,16 @@ class ICudaEngine(Protocol):
     num_layers: int
     num_optimization_profiles: int
     device_memory_size_v2: int
+    streamable_weights_size: int
+    weight_streaming_budget_v2: int
 
     def create_execution_context(self) -> IExecutionContext | None: ...
     def create_engine_inspector(self) -> EngineInspector: ...
     def get_tensor_name(self, index: int) -> str: ...
     def get_tensor_mode(self, name: str) -> Member: ...
     def get_tensor_dtype(self, name: str) -> Member: ...
+    def get_tensor_location(self, name: str) -> Member: ...
+    def get_weight_streaming_automatic_budget(self) -> int: ...
 
 
 class Runtime(Protocol):
@@ -215,6 +226,12 @@ class TensorIOMode(Protocol):
     OUTPUT: Member
 
 
+class TensorLocation(Protocol):
+    """Where a tensor's memory is."""
+
+    HOST: Member
+
+
 class Trt(Protocol):
     """The module."""
 
@@ -224,6 +241,7 @@ class Trt(Protocol):
     Runtime: type[Runtime]
     ILogger: Logger
     IProgressMonitor: type[IProgressMonitor]
+    IOutputAllocator: type[IOutputAllocator]
     BuilderFlag: BuilderFlag
     NetworkDefinitionCreationFlag: NetworkDefinitionCreationFlag
     MemoryPoolType: MemoryPoolType
@@ -231,3 +249,4 @@ class Trt(Protocol):
     HardwareCompatibilityLevel: HardwareCompatibilityLevel
     LayerInformationFormat: LayerInformationFormat
     TensorIOMode: TensorIOMode
+    TensorLocation: TensorLocation
