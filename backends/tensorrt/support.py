@@ -2,12 +2,98 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
+from effc.backends.tensorrt import rules_layers  # noqa: F401  (fills the table)
+from effc.backends.tensorrt.rules import TABLE, Why
 from effc.compiler import ir
 from effc.core.errors import Refusal
 from effc.core.target import Target
 
+MAX_RANK = 8
+SINCE = {"fp8": 89, "bf16": 80}
+"""The first compute capability, times ten, whose tensor cores have the precision."""
+_KNOWN = frozenset(
+    {
+        *(ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE),
+        *(ir.DataType.INT8, ir.DataType.INT32, ir.DataType.INT64, ir.DataType.UINT8, ir.DataType.BOOL),
+        *(ir.DataType.INT4, ir.DataType.FLOAT8E4M3FN),
+    }
+)
+_BYTES = frozenset({"Cast", "CastLike", "Identity", "Equal", "Shape", "Size"})
+"""Ops that read uint8."""
+
 
 def refusals(model: ir.Model, target: Target) -> tuple[Refusal, ...]:
-    """Every node that the parser does not take, in graph order."""
-    del model, target
-    return ()
+    """Every node that TensorRT does not take, in graph order, and what the target's GPUs cannot do.
+
+    Checked against the parser and the builder of TensorRT-RTX 1.7 over ONNX's node tests; where TensorRT's plugins
+    make a difference to it, `trt` takes more.
+    """
+    graph = model.graph
+    found = (_refusal(node, target) for node in nodes(graph))
+    return (*_gpus(target), *_interface(graph), *(refusal for refusal in found if refusal is not None))
+
+
+def nodes(graph: Iterable[ir.Node]) -> Iterator[ir.Node]:
+    """The graph's nodes and those of its branches and loop bodies, outer ones first."""
+    for node in graph:
+        yield node
+        for attribute in node.attributes.values():
+            if attribute.type.name == "GRAPH":
+                yield from nodes(attribute.as_graph())
+
+
+def _refusal(node: ir.Node, target: Target) -> Refusal | None:
+    why = _domain(node) or _unknown_op(node) or _tensors(node) or TABLE[node.op_type].function(node, target.backend)
+    if why is None:
+        return None
+    return Refusal(node.name or node.outputs[0].name or "?", node.op_type, why.reason, why.hint)
+
+
+def _domain(node: ir.Node) -> Why | None:
+    if node.domain in ("", "ai.onnx"):
+        return None
+    return Why(f"the operator domain {node.domain!r} is not known", "TensorRT would need a plugin for it")
+
+
+def _unknown_op(node: ir.Node) -> Why | None:
+    if node.op_type in TABLE:
+        return None
+    return Why(TABLE.reasons.get(node.op_type, "TensorRT's ONNX parser has no such operator"))
+
+
+def _tensors(node: ir.Node) -> Why | None:
+    """Element types and ranks that hold for every op."""
+    for value in (*node.inputs, *node.outputs):
+        if value is not None and value.dtype is not None and value.dtype not in _KNOWN:
+            return Why(f"{value.name!r} is {_named(value.dtype)}, which TensorRT lacks", "cast it to int32 or float")
+        if ir.rank(value) > MAX_RANK:
+            return Why(f"{value and value.name!r} has {ir.rank(value)} dims, TensorRT has {MAX_RANK} at most")
+    if node.op_type not in _BYTES:
+        for value in node.inputs:
+            if value is not None and value.dtype == ir.DataType.UINT8 and node.op_type not in ("DequantizeLinear",):
+                return Why(f"it reads {value.name!r} in uint8", "cast it first: uint8 is for inputs and outputs alone")
+    return None
+
+
+def _interface(graph: ir.Graph) -> Iterator[Refusal]:
+    """float64 inputs and outputs: the engine would have them in float32, under the same names."""
+    for kind, values in (("input", graph.inputs), ("output", graph.outputs)):
+        for value in values:
+            if value.dtype == ir.DataType.DOUBLE:
+                hint = "export the model in float32"
+                yield Refusal(value.name or "?", kind, "it is float64, which engines compute in float32", hint)
+
+
+def _gpus(target: Target) -> Iterator[Refusal]:
+    """Named GPUs that lack the target's precision."""
+    least = SINCE.get(target.precision, 0)
+    for suffix in target.suffixes:
+        if int(suffix.removeprefix("sm")) < least:
+            reason = f"it has no {target.precision}, which begins with sm{least}"
+            yield Refusal(suffix, "GPU", reason, f"leave it out, or build {target.backend}-fp16 for it")
+
+
+def _named(dtype: ir.DataType) -> str:
+    return dtype.name.lower()
