@@ -73,6 +73,11 @@ def building() -> list[base.Backend]:
     return [b for b in found if b.missing() is None and not (isinstance(b, base.Sealing) and b.unbuildable())]
 
 
+def running() -> list[base.Backend]:
+    """The backends whose artifacts can run on this machine."""
+    return [backend for backend in building() if backend.unrunnable() is None]
+
+
 class Artifacts:
     """Builds graphs for targets, each once, and holds the child that runs them."""
 

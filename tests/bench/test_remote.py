@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import artifacts
 import numpy as np
 import pytest
 import support
 
-from effc.backends import base
 from effc.bench import accuracy
 from effc.bench.adapt import Adapter
 from effc.bench.measure import BenchOptions, bench, feeds_of
@@ -24,8 +24,7 @@ from effc.core.worker import Worker
 
 FLOATS = sorted(
     info.name
-    for backend in base.find().values()
-    if backend.missing() is None
+    for backend in artifacts.running()
     for info in backend.targets()
     if Target.parse(info.name).precision == "fp32"
 )
@@ -105,11 +104,11 @@ def test_a_child_is_pinned() -> None:
     assert host.cpus() == available
 
 
-def test_an_artifact_without_a_file(artifact: Artifact) -> None:
+def test_a_sealed_package(artifact: Artifact) -> None:
     from dataclasses import replace
 
-    empty = Artifact(artifact.folder, replace(artifact.manifest, files=()))
-    with pytest.raises(BadInput), open_runner(empty):
+    package = Artifact(artifact.folder, replace(artifact.manifest, sealed=True))
+    with pytest.raises(BadInput, match="sealed"), open_runner(package):
         pytest.fail("it must not open")
 
 

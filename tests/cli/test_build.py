@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from cli_support import Built, Command
+from cli_support import Built, Command, contents
 
 KILLED = """
 import os, signal, sys
@@ -37,10 +37,6 @@ def killed(point: str, built: Built, out: Path) -> int:
     words += ["--no-proof", "--overwrite"]
     program = [sys.executable, "-c", KILLED, point, *map(str, words)]
     return subprocess.run(program, check=False, capture_output=True).returncode
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "measured.json"}
 
 
 @pytest.mark.parametrize("point", POINTS)

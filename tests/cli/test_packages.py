@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 import support
-from cli_support import Command
-from test_build import contents
+from cli_support import Command, contents
 
 from effc.cli.main import main
 from effc.core.manifest import FILE_NAME, Manifest
