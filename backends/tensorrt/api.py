@@ -33,8 +33,6 @@ class IProgressMonitor(Protocol):
 class IHostMemory(Protocol):
     """A buffer of the library's."""
 
-    nbytes: int
-
     def __buffer__(self, flags: int, /) -> memoryview: ...
 
 
@@ -50,7 +48,6 @@ class INetworkDefinition(Protocol):
     """What the parser fills."""
 
     num_inputs: int
-    num_layers: int
 
     def get_input(self, index: int) -> ITensor: ...
 
@@ -58,6 +55,7 @@ class INetworkDefinition(Protocol):
 class ParserError(Protocol):
     """What the parser has against a node."""
 
+    def code(self) -> Member: ...
     def desc(self) -> str: ...
     def node_name(self) -> str: ...
     def node_operator(self) -> str: ...
@@ -67,7 +65,6 @@ class OnnxParser(Protocol):
     """From an ONNX file to a network."""
 
     num_errors: int
-    num_subgraphs: int
 
     def __init__(self, network: INetworkDefinition, logger: ILogger) -> None: ...
     def parse_from_file(self, model: str) -> bool: ...
@@ -98,7 +95,7 @@ class IBuilderConfig(Protocol):
     def clear_flag(self, flag: Member) -> None: ...
     def set_memory_pool_limit(self, pool: Member, pool_size: int) -> None: ...
     def add_optimization_profile(self, profile: IOptimizationProfile) -> int: ...
-    def create_timing_cache(self, serialized_timing_cache: bytes) -> ITimingCache | None: ...
+    def create_timing_cache(self, serialized_timing_cache: bytes) -> ITimingCache: ...
     def set_timing_cache(self, cache: ITimingCache, ignore_mismatch: bool) -> bool: ...
 
 
@@ -160,21 +157,7 @@ class Runtime(Protocol):
     engine_host_code_allowed: bool
 
     def __init__(self, logger: ILogger) -> None: ...
-    def deserialize_cuda_engine(self, serialized_engine: bytes) -> ICudaEngine | None: ...
-
-
-class Severity(Protocol):
-    """How bad a message of the log is."""
-
-    INTERNAL_ERROR: Member
-    ERROR: Member
-    WARNING: Member
-
-
-class Logger(Protocol):
-    """`ILogger` as a class: a base, and the place of its severities."""
-
-    Severity: Severity
+    def deserialize_cuda_engine(self, serialized_engine: bytes | memoryview) -> ICudaEngine | None: ...
 
 
 class BuilderFlag(Protocol):
@@ -184,7 +167,6 @@ class BuilderFlag(Protocol):
     REFIT: Member
     VERSION_COMPATIBLE: Member
     WEIGHT_STREAMING: Member
-    DISABLE_TIMING_CACHE: Member
 
 
 class NetworkDefinitionCreationFlag(Protocol):
@@ -208,7 +190,6 @@ class ProfilingVerbosity(Protocol):
 class HardwareCompatibilityLevel(Protocol):
     """Which GPUs load an engine."""
 
-    NONE: Member
     AMPERE_PLUS: Member
     SAME_COMPUTE_CAPABILITY: Member
 
@@ -239,7 +220,7 @@ class Trt(Protocol):
     Builder: type[Builder]
     OnnxParser: type[OnnxParser]
     Runtime: type[Runtime]
-    ILogger: Logger
+    ILogger: type[ILogger]
     IProgressMonitor: type[IProgressMonitor]
     IOutputAllocator: type[IOutputAllocator]
     BuilderFlag: BuilderFlag

@@ -26,6 +26,13 @@ PRECISIONS = {
 }
 CAPABILITIES = ("sm75", "sm80", "sm86", "sm89", "sm120", "sm121")
 """The GPUs that TensorRT-RTX 1.7 compiles for ahead of time."""
+_LEAST = {"bf16": 80, "fp8": 89}
+"""The first GPU with arithmetic of that precision, where not all have it."""
+
+
+def capable(capabilities: tuple[str, ...], precision: str) -> tuple[str, ...]:
+    """Those of the capabilities that compute in `precision`."""
+    return tuple(name for name in capabilities if int(name.removeprefix("sm")) >= _LEAST.get(precision, 0))
 
 
 @dataclass(frozen=True)
@@ -39,7 +46,7 @@ class TensorRTBackend:
     def targets(self) -> tuple[TargetInfo, ...]:
         """A target for each precision."""
         return tuple(
-            TargetInfo(f"{self.name}-{precision}", f"{self.title} engine, {summary}", self.suffixes)
+            TargetInfo(f"{self.name}-{precision}", f"{self.title} engine, {summary}", capable(self.suffixes, precision))
             for precision, summary in PRECISIONS.items()
         )
 

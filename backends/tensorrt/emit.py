@@ -2,52 +2,86 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from effc.backends.base import EmitOptions, Emitted
-from effc.backends.tensorrt import profiles
+from effc.backends.tensorrt import cache, capabilities, complaints, library, machine, profiles
 from effc.backends.tensorrt.engine import Job
 from effc.compiler import ir
 from effc.core import worker
+from effc.core.errors import BackendFailed
 from effc.core.manifest import TYPED_NAME, TensorInfo
-from effc.core.options import Profile
 from effc.core.target import Target
 
 FILE_NAME = "model.engine"
 
 
 def emit(model: ir.Model, target: Target, options: EmitOptions, folder: Path) -> Emitted:
-    """State inputs, outputs and profiles of the typed model; build the engine from `typed.onnx` unless deferred."""
+    """State inputs, outputs and profiles of the typed model; build the engine from `typed.onnx` unless deferred.
+
+    A timing cache that the user names goes into a deferred package, whose build then starts from it.
+
+    Raises:
+        BadInput: a profile or an option that cannot be.
+        UnsupportedOps: nodes that the parser, or a GPU that is named, does not take.
+        BackendMissing, BackendFailed: the library does not load, or it failed.
+    """
     inputs, outputs = _infos(model.graph.inputs), _infos(model.graph.outputs)
-    spans = profiles.complete(inputs, options.profiles)
-    files = () if options.defer else _build(folder, target, options, spans)
-    return Emitted(FILE_NAME, files, inputs, outputs, profiles=spans, engine=options.engine)
+    capabilities.check(target, options.engine, machine.no_gpu())
+    engine = replace(options.engine, capabilities=capabilities.compiled_for(target, model))
+    settled = replace(options, engine=engine, profiles=profiles.complete(inputs, options.profiles))
+    files = _slot(options, folder) if options.defer else finish(folder, target, settled)
+    return Emitted(FILE_NAME, files, inputs, outputs, profiles=settled.profiles, engine=engine)
 
 
 def finish(folder: Path, target: Target, options: EmitOptions) -> tuple[str, ...]:
-    """Build the engine of a sealed package."""
-    return _build(folder, target, options, options.profiles)
-
-
-def _build(folder: Path, target: Target, options: EmitOptions, spans: tuple[Profile, ...]) -> tuple[str, ...]:
-    job = Job(
-        target.backend,
-        str(target),
-        folder / TYPED_NAME,
-        folder / FILE_NAME,
-        target.suffixes,
-        options.engine,
-        spans,
-    )
-    built: tuple[str, ...] = worker.call(
-        "effc.backends.tensorrt.engine:build",
-        job,
-        stage=f"build {target}",
-        deadline=options.engine.timeout_s,
-        progress=options.progress,
-    )
+    """Build the engine from `typed.onnx` in a child; names of the files written, the engine first."""
+    job = _job(folder, target, options)
+    try:
+        built: tuple[str, ...] = worker.call(
+            "effc.backends.tensorrt.engine:build",
+            job,
+            stage=job.stage,
+            deadline=options.engine.timeout_s,
+            progress=options.progress,
+        )
+    except BackendFailed as error:
+        raise _advised(error) from error
     return built
+
+
+def _job(folder: Path, target: Target, options: EmitOptions) -> Job:
+    """What the child is to do. Only TensorRT measures kernels, so only it has a use for a timing cache."""
+    job = Job(target, folder / TYPED_NAME, folder / FILE_NAME, options.engine, options.profiles)
+    job = replace(job, inspect=machine.no_gpu() is None)
+    facts = {**machine.toolchain(), **library.versions(target.backend)}
+    place = cache.place(options.timing_cache, facts, options.engine)
+    if target.backend == capabilities.RTX or place is None:
+        return job
+    return replace(job, caches=(place, folder / cache.SLOT), kept=(place,))
+
+
+def _slot(options: EmitOptions, folder: Path) -> tuple[str, ...]:
+    """The user's timing cache, carried along in the package."""
+    source = Path(options.timing_cache or "")
+    if not source.is_file():
+        return ()
+    shutil.copyfile(source, folder / cache.SLOT)
+    return (cache.SLOT,)
+
+
+def _advised(error: BackendFailed) -> BackendFailed:
+    """A child that was stopped or killed, with what to do about it."""
+    if "SIGKILL" in error.what:
+        hint = "most often the system kills a process when memory runs out; " + complaints.MEMORY_HINT
+    elif "no answer within" in error.what:
+        hint = "--build-timeout gives it longer; --level 1 or 2 builds faster"
+    else:
+        return error
+    return BackendFailed(error.what, stage=error.stage, log=error.log, hint=hint)
 
 
 def _infos(values: Iterable[ir.Value]) -> tuple[TensorInfo, ...]:

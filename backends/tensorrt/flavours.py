@@ -1,4 +1,4 @@
-"""What only one flavour of the library has."""
+"""What only TensorRT-RTX has: it compiles ahead of time for the GPUs that it is told."""
 
 from __future__ import annotations
 
@@ -6,14 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol, cast
 
 from effc.backends.tensorrt.api import IBuilderConfig, Member, Trt
-
-
-class ComputeCapability(Protocol):
-    """GPUs that an engine can be compiled for ahead of time, by name: SM75, SM89 and so on."""
-
-    __members__: dict[str, Member]
-    NONE: Member
-    CURRENT: Member
+from effc.core.errors import BackendFailed
 
 
 class RtxConfig(Protocol):
@@ -21,27 +14,27 @@ class RtxConfig(Protocol):
 
     num_compute_capabilities: int
 
-    def set_compute_capability(self, compute_capability: Member, index: int) -> bool: ...
+    def set_compute_capability(self, compute_capability: Member, index: int) -> bool:
+        """False where the library does not compile for it."""
 
 
 class Rtx(Protocol):
     """What TensorRT-RTX adds to the module."""
 
-    ComputeCapability: ComputeCapability
+    ComputeCapability: object
+    """An enum: SM75, SM80 and so on."""
 
 
-def capabilities(trt: Trt) -> dict[str, Member]:
-    """The GPUs that TensorRT-RTX compiles for ahead of time: `sm89` and so on to the enum's member."""
-    members = cast(Rtx, trt).ComputeCapability.__members__
-    return {name.lower(): member for name, member in members.items() if name.startswith("SM")}
+def compile_for(trt: Trt, config: IBuilderConfig, names: Sequence[str]) -> None:
+    """Tell TensorRT-RTX which GPUs the engine is for, as in "sm89"; TensorRT knows that of this machine alone.
 
-
-def compile_for(flavour: str, trt: Trt, config: IBuilderConfig, names: Sequence[str]) -> None:
-    """Tell which GPUs the engine is for: those named, else all; TensorRT knows this machine's alone."""
-    if flavour != "rtx":
+    Raises BackendFailed for one that this version of the library does not compile for.
+    """
+    if not names:
         return
-    known, rtx = capabilities(trt), cast(RtxConfig, config)
-    chosen = names or tuple(known)
-    rtx.num_compute_capabilities = len(chosen)
-    for index, name in enumerate(chosen):
-        rtx.set_compute_capability(known[name], index)
+    members, rtx = cast(Rtx, trt).ComputeCapability, cast(RtxConfig, config)
+    rtx.num_compute_capabilities = len(names)
+    for index, name in enumerate(names):
+        member: Member | None = getattr(members, name.upper(), None)
+        if member is None or not rtx.set_compute_capability(member, index):
+            raise BackendFailed(f"TensorRT-RTX {trt.__version__} does not compile for {name}", hint="pip install -U")

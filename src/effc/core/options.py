@@ -85,6 +85,7 @@ class EngineOptions:
         version_compatible: newer TensorRT versions may load the engine.
         refit: weights may be replaced later.
         timeout_s: seconds after which the build is stopped.
+        capabilities: GPUs that it is compiled for ahead of time, as in "sm89"; empty for the GPU at hand.
     """
 
     workspace_mb: int | None = None
@@ -95,6 +96,7 @@ class EngineOptions:
     version_compatible: bool = False
     refit: bool = False
     timeout_s: float = 7200.0
+    capabilities: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
