@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from effc.core.errors import BadInput
 from effc.core.manifest import Manifest, TensorInfo
+from effc.core.options import Profile
+from effc.core.profiles import batches, covering, covers
 
 Array = NDArray[np.generic]
 Feeds = Mapping[str, Array]
@@ -17,15 +19,20 @@ Feeds = Mapping[str, Array]
 
 @dataclass(frozen=True)
 class Adapter:
-    """Converts feeds on their way in and outputs on their way out."""
+    """Converts feeds on their way in and outputs on their way out.
+
+    Attributes:
+        profiles: the dims that inputs of symbolic shape may have; none where any will do.
+    """
 
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
+    profiles: tuple[Profile, ...] = ()
 
     @classmethod
     def of(cls, manifest: Manifest) -> Adapter:
-        """The adapter that a manifest's inputs and outputs ask for."""
-        return cls(manifest.inputs, manifest.outputs)
+        """The adapter that a manifest's inputs, outputs and profiles ask for."""
+        return cls(manifest.inputs, manifest.outputs, manifest.profiles)
 
     @property
     def batch(self) -> int | None:
@@ -36,35 +43,49 @@ class Adapter:
     def feed(self, feeds: Feeds) -> dict[str, Array]:
         """Feeds by ONNX name to feeds by the artifact's name, dtype and layout.
 
-        Raises BadInput when one is absent or of another shape than the artifact takes.
+        Raises BadInput when one is absent or of another shape than the artifact, or any of its profiles, takes.
         """
         given = match(tuple(feeds), [info.name for info in self.inputs])
         made = {info.name: into(feeds[given[info.name]], info) for info in self.inputs}
         for info in self.inputs:
             _check_shape(made[info.name], info)
+        covering(self.profiles, {name: array.shape for name, array in made.items()})
         return made
 
     def calls(self, feeds: Feeds) -> Iterator[tuple[Feeds, int | None]]:
         """Cut feeds along the first axis into what one call takes; beside it how many samples to keep (None: all).
 
         The last batch repeats its last sample until it is full. Feeds that fit already, whatever their first axes
-        mean (a recurrent state's counts layers), stay whole.
+        mean (a recurrent state's counts layers), stay whole. Raises BadInput for shapes that no profile covers.
         """
-        size, given = self.batch, match(tuple(feeds), [info.name for info in self.inputs])
-        if size is None or all(_alike(feeds[given[info.name]], info) for info in self.inputs):
+        ranges = self._ranges(feeds)
+        if not ranges:
             yield feeds, None
             return
-        count = samples(feeds)
-        for start in range(0, count, size):
+        start, count = 0, samples(feeds)
+        while start < count:
+            size = _next(ranges, count - start)
             rows = np.minimum(np.arange(start, start + size), count - 1)
             real = count - start if start + size > count else None
             yield {name: array[rows] for name, array in feeds.items()}, real
+            start += size
+
+    def _ranges(self, feeds: Feeds) -> list[tuple[int, int]]:
+        """How many samples one call takes, least and most, in each way that it can be; none where all fit at once."""
+        given, size = match(tuple(feeds), [info.name for info in self.inputs]), self.batch
+        shapes = {info.name: feeds[given[info.name]].shape for info in self.inputs}
+        if not all(_alike(feeds[given[info.name]], info) for info in self.inputs):
+            return [] if size is None else [(size, size)]
+        if not self.profiles or any(covers(profile, shapes) for profile in self.profiles):
+            return []
+        return batches(self.profiles, shapes)
 
     def one(self, feeds: Feeds) -> dict[str, Array]:
-        """The feeds of one call: of each input as many samples as it demands, else one."""
+        """The feeds of one call: of each input as many samples as it demands, or a profile does, else one."""
         given = match(tuple(feeds), [info.name for info in self.inputs])
         sizes = {given[info.name]: info.shape[0] for info in self.inputs if info.shape}
-        return {name: array[: _length(sizes.get(name))] for name, array in feeds.items()}
+        single = {name: array[: _length(sizes.get(name))] for name, array in feeds.items()}
+        return dict(next(self.calls(single))[0])
 
     def fetch(self, outputs: Feeds, names: Sequence[str] = ()) -> dict[str, Array]:
         """The artifact's outputs by ONNX name (`names`, else the artifact's own), real-valued and channels first."""
@@ -72,6 +93,14 @@ class Adapter:
         wanted = match(own, names or own)
         infos = {info.name: info for info in self.outputs}
         return {name: out_of(outputs[wanted[name]], infos[wanted[name]]) for name in names or own}
+
+
+def _next(ranges: Sequence[tuple[int, int]], left: int) -> int:
+    """Samples of the next call: all that are left, else as many as one call takes, else the fewest that it takes."""
+    if any(low <= left <= high for low, high in ranges):
+        return left
+    most = [high for _, high in ranges if high < left]
+    return max(most) if most else min(low for low, _ in ranges)
 
 
 def match(given: Sequence[str], wanted: Sequence[str]) -> dict[str, str]:

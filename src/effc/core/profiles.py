@@ -11,9 +11,16 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 def within(dims: Sequence[int], span: ShapeRange, start: int = 0) -> bool:
-    """Whether min <= dims <= max holds for every dim from `start` on."""
-    inside = (low <= dim <= high for low, dim, high in zip(span.min, dims, span.max, strict=True))
-    return len(dims) == len(span.min) and all(list(inside)[start:])
+    """Whether min <= dim <= max holds for every dim from axis `start` on."""
+    if len(dims) != len(span.min):
+        return False
+    bounds = list(zip(span.min, dims, span.max, strict=True))
+    return all(low <= dim <= high for low, dim, high in bounds[start:])
+
+
+def covers(profile: Profile, shapes: Shapes, start: int = 0) -> bool:
+    """Whether a profile covers the shapes of all its inputs, from axis `start` on."""
+    return all(within(shapes[name], span, start) for name, span in profile.items() if name in shapes)
 
 
 def covering(profiles: Sequence[Profile], shapes: Shapes) -> int:
@@ -21,12 +28,43 @@ def covering(profiles: Sequence[Profile], shapes: Shapes) -> int:
 
     Raises BadInput, which names the first input that stands in the way and what is covered.
     """
-    for number, profile in enumerate(profiles):
-        if all(within(shapes[name], span) for name, span in profile.items() if name in shapes):
-            return number
-    if not profiles:
-        return 0
-    raise uncovered(profiles, shapes)
+    found = next((number for number, profile in enumerate(profiles) if covers(profile, shapes)), None)
+    if found is None and profiles:
+        raise uncovered(profiles, shapes)
+    return found or 0
+
+
+def batches(profiles: Sequence[Profile], shapes: Shapes) -> list[tuple[int, int]]:
+    """How many samples (least, most) one call takes, for each profile that covers all axes but the first.
+
+    Raises BadInput where none does.
+    """
+    found = [_batches(profile) for profile in profiles if covers(profile, shapes, 1)]
+    possible = [(least, most) for least, most in found if least <= most]
+    if not possible:
+        raise uncovered(profiles, shapes)
+    return possible
+
+
+def _batches(profile: Profile) -> tuple[int, int]:
+    firsts = [(span.min[0], span.max[0]) for span in profile.values() if span.min]
+    return max(least for least, _ in firsts), min(most for _, most in firsts)
+
+
+def sizes(declared: Mapping[str, Sequence[int | str]], profiles: Sequence[Profile]) -> dict[str, int]:
+    """The size that the first profile is tuned for, by the symbol of the dim.
+
+    Args:
+        declared: input name to its dims.
+    """
+    spans = profiles[0] if profiles else {}
+    return {
+        dim: size
+        for name, dims in declared.items()
+        if name in spans
+        for dim, size in zip(dims, spans[name].opt, strict=False)
+        if isinstance(dim, str)
+    }
 
 
 def uncovered(profiles: Sequence[Profile], shapes: Shapes) -> BadInput:
