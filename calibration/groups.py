@@ -8,6 +8,7 @@ from functools import reduce
 
 import numpy as np
 
+from effc.calibration.formats import limits
 from effc.calibration.plan import Plan, fixed_output
 from effc.calibration.scheme import QParams
 from effc.calibration.settled import settled
@@ -97,6 +98,6 @@ def _range(value: ir.Value, ranges: Mapping[str, Range]) -> Range:
 
 def _covers(params: QParams, wanted: Range) -> bool:
     """Whether the parameters represent the range, up to half a step at its ends."""
-    info = np.iinfo(params.dtype)
-    lo, hi = ((limit - params.zero_point) * params.scale for limit in (info.min, info.max))
+    held = limits(params.dtype)
+    lo, hi = ((limit - params.zero_point) * params.scale for limit in (held.lo, held.hi))
     return lo - params.scale / 2 <= wanted.lo and wanted.hi <= hi + params.scale / 2

@@ -8,10 +8,9 @@ import numpy as np
 import onnx_ir
 from numpy.typing import NDArray
 
+from effc.calibration.formats import element
 from effc.calibration.scheme import QParams
 from effc.compiler import ir
-
-_TYPES = {"int8": ir.DataType.INT8, "uint8": ir.DataType.UINT8, "int16": ir.DataType.INT16}
 
 
 class Writer:
@@ -37,8 +36,8 @@ class Writer:
     def pair(self, value: ir.Value, params: QParams, stem: str) -> tuple[ir.Node, ir.Node]:
         """QuantizeLinear and DequantizeLinear for `value`, not yet in the graph."""
         scale = self.constant(f"{stem}_scale", np.array(params.scale, np.float32))
-        zero = self.constant(f"{stem}_zero_point", np.array(params.zero_point, params.dtype))
-        held = self._value(f"{stem}_quantized", _TYPES[params.dtype], value.shape)
+        zero = self.constant(f"{stem}_zero_point", np.array(params.zero_point, element(params.dtype)))
+        held = self._value(f"{stem}_quantized", ir.DataType.from_numpy(element(params.dtype)), value.shape)
         quantize = self._node("QuantizeLinear", [value, scale, zero], held)
         real = self._value(f"{stem}_dequantized", ir.DataType.FLOAT, value.shape)
         return quantize, self._node("DequantizeLinear", [held, scale, zero], real)

@@ -26,11 +26,13 @@ class Plan:
     Attributes:
         nodes: the nodes that run quantized, in graph order.
         inner: tensors between a producer and the activation that is fused into it.
+        read: tensors that one of the nodes takes quantized.
     """
 
     scheme: Scheme
     nodes: tuple[ir.Node, ...]
     inner: frozenset[ir.Value]
+    read: frozenset[ir.Value]
 
     def rule(self, node: ir.Node) -> OpRule:
         """The node's rule."""
@@ -41,21 +43,29 @@ class Plan:
         return activations(node, self.rule(node))
 
     def outputs(self, node: ir.Node) -> tuple[ir.Value, ...]:
-        """Outputs that leave the kernel."""
-        return tuple(v for v in node.outputs if v not in self.inner and (v.uses() or v.is_graph_output()))
+        """Outputs that leave the kernel quantized."""
+        return tuple(v for v in node.outputs if v not in self.inner and self._leaves(v))
+
+    def _leaves(self, value: ir.Value) -> bool:
+        return value in self.read if self.scheme.float_outputs else bool(value.uses() or value.is_graph_output())
 
 
 def make_plan(model: ir.Model, ranges: Mapping[str, Range], scheme: Scheme, keep_float: Sequence[str] = ()) -> Plan:
     """The largest set of nodes that the scheme takes and whose tensors all have ranges."""
     wanted = [n for n in model.graph if _wanted(n, scheme) and not _kept(n, keep_float)]
     while True:
-        inner = _fused_tensors(wanted, scheme)
-        plan = Plan(scheme, tuple(wanted), inner)
-        able = [n for n in wanted if _has_ranges(plan, n, ranges)]
+        plan = _plan_of(wanted, scheme)
+        able = [n for n in wanted if _has_ranges(plan, n, ranges) and _is_inside(plan, n) and _is_needed(plan, n)]
         able = _near_compute(able, scheme)
         if len(able) == len(wanted):
             return plan
         wanted = able
+
+
+def _plan_of(nodes: Sequence[ir.Node], scheme: Scheme) -> Plan:
+    inner = _fused_tensors(nodes, scheme)
+    taken = {n.inputs[i] for n in nodes for i in activations(n, scheme.ops.get(n.op_type, _NO_RULE))}
+    return Plan(scheme, tuple(nodes), inner, frozenset(v for v in taken if v is not None and v not in inner))
 
 
 def activations(node: ir.Node, rule: OpRule) -> tuple[int, ...]:
@@ -126,9 +136,21 @@ def _has_ranges(plan: Plan, node: ir.Node, ranges: Mapping[str, Range]) -> bool:
     return all(known(node.inputs[i]) for i in plan.activations(node)) and (fixed or all(map(known, plan.outputs(node))))
 
 
+def _is_inside(plan: Plan, node: ir.Node) -> bool:
+    """Whether the node is in its producer's kernel, if it has to be."""
+    return not plan.rule(node).inside or node.inputs[0] in plan.inner
+
+
+def _is_needed(plan: Plan, node: ir.Node) -> bool:
+    """Whether a quantized node takes what a passive one makes, where kernels could as well put out floats."""
+    if not plan.scheme.float_outputs or node.op_type not in plan.scheme.followers:
+        return True
+    return any(v in plan.inner or v in plan.read for v in node.outputs)
+
+
 def _near_compute(nodes: Sequence[ir.Node], scheme: Scheme) -> list[ir.Node]:
-    """Without the same-scale nodes that no computing quantized node is connected to: they only move floats."""
-    reached = {n for n in nodes if n.op_type not in scheme.same_scale or _takes_integers(n)}
+    """Without the passive nodes that no computing quantized node is connected to: they only move floats."""
+    reached = {n for n in nodes if n.op_type not in scheme.followers or _takes_integers(n)}
     movers = [n for n in nodes if n not in reached]
     while near := [n for n in movers if n not in reached and _neighbours(n) & reached]:
         reached.update(near)

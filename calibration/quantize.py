@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from effc.calibration import weights
+from effc.calibration.formats import element, encode
 from effc.calibration.groups import assign
 from effc.calibration.insert import Writer, with_axis
 from effc.calibration.plan import Plan, has_weight, make_plan
@@ -42,7 +43,7 @@ class Quantized:
     """The model with Q/DQ, and what was decided.
 
     Attributes:
-        precision: node name (of the float model) to "int8" or "float32".
+        precision: node name (of the float model) to "int8" or "fp8", or "float32".
         qparams: tensor name (of the float model) to its parameters.
         layers: layers with a bias, in graph order.
     """
@@ -62,8 +63,8 @@ def quantize(model: ir.Model, ranges: Mapping[str, Range], scheme: Scheme, keep_
     """
     model = model.clone()
     plan = make_plan(model, ranges, scheme, keep_float)
-    params = assign(plan, ranges)
-    precision = {n.name or "": "int8" if n in set(plan.nodes) else "float32" for n in model.graph}
+    params, members = assign(plan, ranges), set(plan.nodes)
+    precision = {n.name or "": scheme.precision if n in members else "float32" for n in model.graph}
     named = {v.name or "": q for v, q in params.items()}
     writer = Writer(model.graph)
     layers = [layer for node in plan.nodes if (layer := _quantize_layer(writer, plan, node, params)) is not None]
@@ -104,11 +105,9 @@ def _take_over(value: ir.Value, pair: tuple[ir.Node, ir.Node], made: bool) -> No
 
 def _constant(writer: Writer, value: ir.Value, q: QParams) -> ir.Value:
     """A constant operand as integers with their DequantizeLinear."""
-    info = np.iinfo(q.dtype)
-    array = np.asarray(ir.const(value), np.float64)
-    integers = np.clip(np.rint(array / q.scale) + q.zero_point, info.min, info.max).astype(q.dtype)
-    scale, zero = np.array(q.scale, np.float32), np.array(q.zero_point, q.dtype)
-    node, _ = writer.dequantized(value.name or "constant", integers, scale, zero)
+    held = encode(np.asarray(ir.const(value), np.float64) / q.scale, q.zero_point, q.dtype)
+    scale, zero = np.array(q.scale, np.float32), np.array(q.zero_point, element(q.dtype))
+    node, _ = writer.dequantized(value.name or "constant", held, scale, zero)
     writer.before(writer.graph[0], [node])
     return node.outputs[0]
 
@@ -160,8 +159,8 @@ def _bias(node: ir.Node, position: int | None) -> NDArray[np.float64] | None:
 def _quantize_weight(
     writer: Writer, node: ir.Node, plan: Plan, layer: tuple[NDArray[np.float64] | None, float]
 ) -> NDArray[np.float64]:
-    """Replace the weight by int8 and DequantizeLinear; its scales, shape [channels] or [1]."""
-    rule, (bias, step) = plan.rule(node), layer
+    """Replace the weight by 8-bit elements and DequantizeLinear; its scales, shape [channels] or [1]."""
+    rule, (bias, step), kind = plan.rule(node), layer, plan.scheme.weight
     value = node.inputs[rule.weight or 0]
     assert value is not None
     array = ir.const(value)
@@ -170,12 +169,12 @@ def _quantize_weight(
         return np.ones(1) if found is None else found.reshape(-1)
     axis = rule.weight_axis(node) if rule.weight_axis else None
     rows = weights.channels_first(array, axis)
-    scale = weights.mse_scales(rows)
+    scale = weights.mse_scales(rows, kind)
     if bias is not None and plan.scheme.bias == "int32":
         scale = weights.fit_bias(scale, bias, step)
-    integers = weights.restore(weights.quantize_rows(rows, scale), array.shape, axis)
+    held = weights.restore(weights.quantize_rows(rows, scale, kind), array.shape, axis, kind)
     shaped = scale.astype(np.float32) if axis is not None else np.array(scale[0], np.float32)
-    made, _ = writer.dequantized(value.name or "weight", integers, shaped, np.zeros(shaped.shape, np.int8))
+    made, _ = writer.dequantized(value.name or "weight", held, shaped, np.zeros(shaped.shape, held.dtype))
     writer.before(node, [with_axis(made, axis)])
     node.replace_input_with(rule.weight or 0, made.outputs[0])
     return scale

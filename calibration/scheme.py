@@ -5,16 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Literal
 
 import numpy as np
 
+from effc.calibration.formats import FLOAT8, limits
 from effc.compiler import ir
 from effc.compiler.ranges import Range
+
+Spacing = Literal["affine", "symmetric", "float"]
+"""Steps of one size anywhere, steps of one size around 0, steps that grow with the value."""
 
 
 @dataclass(frozen=True)
 class QParams:
-    """Per-tensor affine parameters: real = scale * (q - zero_point), q in [qmin, qmax] of `dtype`."""
+    """Per-tensor affine parameters: real = scale * (q - zero_point), q in [qmin, qmax] of `dtype`.
+
+    `dtype` is "int8", "uint8", "int16" or "float8_e4m3fn".
+    """
 
     scale: float
     zero_point: int
@@ -27,10 +35,11 @@ class OpRule:
 
     Attributes:
         inputs: positions of float inputs that become quantized activations; None means every float one.
-        weight: position of the constant weight, quantized symmetrically to int8; None if there is none.
+        weight: position of the constant weight, quantized symmetrically; None if there is none.
         weight_axis: a function from the node to the weight's channel axis, None for per-tensor weights.
         bias: position of the bias, which takes scale(input) * scale(weight); None if there is none.
         output: fixed parameters of the outputs, where the kernel demands them.
+        inside: the node runs quantized only inside its producer's kernel.
     """
 
     inputs: tuple[int, ...] | None = None
@@ -38,6 +47,7 @@ class OpRule:
     weight_axis: Callable[[ir.Node], int | None] | None = None
     bias: int | None = None
     output: QParams | None = None
+    inside: bool = False
 
 
 def _never(producer: ir.Node, activation: ir.Node) -> bool:
@@ -55,7 +65,7 @@ class Scheme:
     """A target's rules for quantization.
 
     Attributes:
-        activation: "int8" or "uint8".
+        activation: "int8", "uint8" or "float8_e4m3fn"; weights are int8 but where it is the last.
         symmetric: zero point 0 for activations.
         bias: "int32" (Q/DQ) or "float".
         ops: ops that run quantized, with their rule. All others stay float.
@@ -63,7 +73,9 @@ class Scheme:
         fused: whether an activation node becomes part of its producer's kernel: no Q/DQ between the two,
             and the range of the last tensor counts.
         accepts: whether this node in particular may run quantized (its op is in `ops` already).
-        narrow_weights: weights in [-127, 127].
+        passive: ops of `ops` that run quantized only beside others that do; None means `same_scale`.
+        float_outputs: kernels can put out floats: only what another quantized kernel reads is quantized, and passive
+            nodes run quantized only where one reads them.
     """
 
     name: str
@@ -74,22 +86,43 @@ class Scheme:
     same_scale: frozenset[str] = frozenset()
     fused: Callable[[ir.Node, ir.Node], bool] = _never
     accepts: Callable[[ir.Node], bool] = _accept
-    narrow_weights: bool = True
+    passive: frozenset[str] | None = None
+    float_outputs: bool = False
+
+    @property
+    def precision(self) -> str:
+        """What a quantized node's precision is called: "int8" or "fp8"."""
+        return "fp8" if self.activation == FLOAT8 else "int8"
+
+    @property
+    def weight(self) -> str:
+        """The weights' element type."""
+        return FLOAT8 if self.activation == FLOAT8 else "int8"
+
+    @property
+    def followers(self) -> frozenset[str]:
+        """Ops that run quantized only beside others that do."""
+        return self.same_scale if self.passive is None else self.passive
+
+    @property
+    def spacing(self) -> Spacing:
+        """How the quantized values lie."""
+        return "float" if self.activation == FLOAT8 else "symmetric" if self.symmetric else "affine"
 
     def qparams(self, observed: Range) -> QParams:
         """Scale and zero point for a range, which is first widened to hold 0 exactly.
 
         Asymmetric: scale = (hi - lo) / 255, zero_point = round(qmin - lo / scale).
-        Symmetric: scale = max(|lo|, |hi|) / 127, zero_point = 0 (the middle of an unsigned type).
+        Symmetric: scale = max(|lo|, |hi|) / 127 (448 for float8), zero_point = 0 (the middle of an unsigned type).
         A range of zero width gets scale 1.
         """
         lo, hi = min(observed.lo, 0.0), max(observed.hi, 0.0)
-        qmin, qmax = (-128, 127) if self.activation == "int8" else (0, 255)
+        held = limits(self.activation)
         if self.symmetric:
-            scale = _float32(max(-lo, hi) / 127.0)
-            return QParams(scale, 0 if self.activation == "int8" else 128, self.activation)
-        scale = _float32((hi - lo) / (qmax - qmin))
-        zero_point = int(np.clip(round(qmin - lo / scale), qmin, qmax))
+            scale = _float32(max(-lo, hi) / (held.hi if self.activation == FLOAT8 else 127.0))
+            return QParams(scale, 128 if self.activation == "uint8" else 0, self.activation)
+        scale = _float32((hi - lo) / (held.hi - held.lo))
+        zero_point = int(np.clip(round(held.lo - lo / scale), held.lo, held.hi))
         return QParams(scale, zero_point, self.activation)
 
 

@@ -1,4 +1,4 @@
-"""Weights and biases as integers: symmetric int8 per channel, and int32 in steps of scale(input) * scale(weight)."""
+"""Weights in 8 bits, symmetric, per channel; biases as int32 in steps of scale(input) * scale(weight)."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from effc.calibration.formats import element, encode, limits
+
 Floats = NDArray[np.float64]
 
-_LIMIT = 127
 _BIAS_LIMIT = float(1 << 30)
 _TINY = float(np.finfo(np.float32).tiny)
 _SHRINK = np.linspace(1.0, 0.8, 21)
@@ -22,19 +23,19 @@ def channels_first(weight: NDArray[np.generic], axis: int | None) -> Floats:
     return np.asarray(rows)
 
 
-def max_scales(rows: Floats) -> Floats:
-    """max |w| / 127 of each row as float32 holds it; 1 for a row of zeros."""
+def max_scales(rows: Floats, kind: str = "int8") -> Floats:
+    """max |w| / 127 (448 for float8) of each row as float32 holds it; 1 for a row of zeros."""
     peak = np.abs(rows).max(axis=1) if rows.shape[1] else np.zeros(len(rows))
-    return _float32(np.where(peak > 0, np.maximum(peak / _LIMIT, _TINY), 1.0))
+    return _float32(np.where(peak > 0, np.maximum(peak / limits(kind).hi, _TINY), 1.0))
 
 
-def mse_scales(rows: Floats) -> Floats:
-    """Of 21 scales from 0.8 to 1 times max |w| / 127, the one with the least squared error of each row."""
-    full = max_scales(rows)
+def mse_scales(rows: Floats, kind: str = "int8") -> Floats:
+    """Of 21 scales from 0.8 to 1 times the largest's, the one with the least squared error of each row."""
+    full = max_scales(rows, kind)
     best, lowest = full, np.full(len(rows), math.inf)
     for factor in _SHRINK:
         scale = full * factor
-        error = np.square(rows - quantize_rows(rows, scale) * scale[:, None]).sum(axis=1)
+        error = np.square(rows - quantize_rows(rows, scale, kind) * scale[:, None]).sum(axis=1)
         best, lowest = np.where(error < lowest, scale, best), np.minimum(error, lowest)
     return _float32(best)
 
@@ -45,17 +46,18 @@ def fit_bias(scales: Floats, bias: Floats, input_scale: float) -> Floats:
     return _float32(np.maximum(scales, needed / (_BIAS_LIMIT * input_scale)))
 
 
-def quantize_rows(rows: Floats, scales: Floats) -> Floats:
-    """round(w / s), half to even, in [-127, 127]."""
-    return np.clip(np.rint(rows / scales[:, None]), -_LIMIT, _LIMIT)
+def quantize_rows(rows: Floats, scales: Floats, kind: str = "int8") -> Floats:
+    """round(w / s), half to even, in [-127, 127] or what float8 holds."""
+    return encode(rows / scales[:, None], 0, kind, limits(kind).hi).astype(np.float64)
 
 
-def restore(rows: Floats, shape: tuple[int, ...], axis: int | None) -> NDArray[np.int8]:
-    """Integer rows back in the weight's shape."""
+def restore(rows: Floats, shape: tuple[int, ...], axis: int | None, kind: str = "int8") -> NDArray[np.generic]:
+    """Rounded rows back in the weight's shape."""
+    dtype = element(kind)
     if axis is None:
-        return rows.reshape(shape).astype(np.int8)
+        return rows.reshape(shape).astype(dtype)
     moved = (shape[axis], *(d for i, d in enumerate(shape) if i != axis))
-    return np.ascontiguousarray(np.moveaxis(rows.reshape(moved), 0, axis)).astype(np.int8)
+    return np.ascontiguousarray(np.moveaxis(rows.reshape(moved), 0, axis)).astype(dtype)
 
 
 def _float32(scales: Floats) -> Floats:

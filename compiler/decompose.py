@@ -36,6 +36,25 @@ def hard_swish(node: ir.Node) -> bool:
     return before.replace(before.op("Mul", product, before.scalar("sixth", 1.0 / 6.0)))
 
 
+def gemm_form(node: ir.Node) -> bool:
+    """alpha x W + beta b with constant W and b is x W' + b'; a transposed x becomes a Transpose."""
+    if node.op_type != "Gemm":
+        return False
+    weight, alpha, beta = ir.const(node.inputs[1]), ir.attr_float(node, "alpha", 1.0), ir.attr_float(node, "beta", 1.0)
+    bias = ir.const(node.inputs[2]) if len(node.inputs) > 2 else None
+    left = bool(ir.attr_int(node, "transA", 0))
+    if weight is None or (alpha == 1.0 and beta == 1.0 and not left):
+        return False
+    before = Before(node)
+    operands = [before.op("Transpose", node.inputs[0], perm=[1, 0]) if left else node.inputs[0]]
+    operands.append(before.const("weight", np.asarray(weight, np.float32) * np.float32(alpha)))
+    if len(node.inputs) > 2:
+        if bias is None:
+            return False
+        operands.append(before.const("bias", np.asarray(bias, np.float32) * np.float32(beta)))
+    return before.replace(before.op("Gemm", *operands, transB=ir.attr_int(node, "transB", 0)))
+
+
 def scale_into_consumers(node: ir.Node) -> bool:
     """W (s x) is (s W) x: a scalar factor moves into the weights of the convolutions and products that read it."""
     if node.op_type != "Mul":

@@ -11,13 +11,14 @@ import numpy as np
 
 from effc.backends.tflite.layout import to_last
 from effc.backends.tflite.ops.windows import Window
-from effc.backends.tflite.trained import signed, stored
+from effc.backends.tflite.trained import stored
 from effc.compiler import ir
-from effc.compiler.decompose import constant_affine, hard_sigmoid, hard_swish, scale_into_consumers
+from effc.compiler.decompose import constant_affine, gemm_form, hard_sigmoid, hard_swish, scale_into_consumers
 from effc.compiler.edit import Before
 from effc.compiler.passes import affine
 from effc.compiler.passes.rewrite import Rule, each, graph_of, only_reader
 from effc.compiler.phase import Phase, Step
+from effc.compiler.trained import signed
 
 
 def phases(precision: str) -> tuple[Phase, ...]:
@@ -102,25 +103,6 @@ def _widened(name: str, attribute: ir.Attr) -> object:
         start, end = attribute.as_ints()
         return [0, start, 0, end]
     return [1, *attribute.as_ints()] if name in ("kernel_shape", "strides", "dilations") else attribute
-
-
-def gemm_form(node: ir.Node) -> bool:
-    """alpha x W + beta b with constant W and b is x W' + b'; a transposed x becomes a Transpose."""
-    if node.op_type != "Gemm":
-        return False
-    weight, alpha, beta = ir.const(node.inputs[1]), ir.attr_float(node, "alpha", 1.0), ir.attr_float(node, "beta", 1.0)
-    bias = ir.const(node.inputs[2]) if len(node.inputs) > 2 else None
-    left = bool(ir.attr_int(node, "transA", 0))
-    if weight is None or (alpha == 1.0 and beta == 1.0 and not left):
-        return False
-    before = Before(node)
-    operands = [before.op("Transpose", node.inputs[0], perm=[1, 0]) if left else node.inputs[0]]
-    operands.append(before.const("weight", np.asarray(weight, np.float32) * np.float32(alpha)))
-    if len(node.inputs) > 2:
-        if bias is None:
-            return False
-        operands.append(before.const("bias", np.asarray(bias, np.float32) * np.float32(beta)))
-    return before.replace(before.op("Gemm", *operands, transB=ir.attr_int(node, "transB", 0)))
 
 
 def padded_average(node: ir.Node) -> bool:

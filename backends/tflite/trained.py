@@ -24,35 +24,3 @@ def stored(node: ir.Node) -> bool:
     ir.replace_uses(node.outputs[0], Before(node).const("stored", integers))
     ir.remove(graph_of(node), [node])
     return True
-
-
-def signed(node: ir.Node) -> bool:
-    """Q/DQ in uint8 with zero point z is Q/DQ in int8 with zero point z - 128."""
-    if node.op_type not in ("QuantizeLinear", "DequantizeLinear") or ir.const(node.inputs[1]) is None:
-        return False
-    if node.op_type == "QuantizeLinear" and node.outputs[0].dtype == ir.DataType.UINT8:
-        readers = list(node.outputs[0].consumers())
-        if node.outputs[0].is_graph_output() or any(r.op_type != "DequantizeLinear" for r in readers):
-            return False
-        node.outputs[0].name = ir.fresh_name(graph_of(node), f"{node.outputs[0].name}_signed")
-        node.outputs[0].type = None
-        return all([_lower_zero_point(n) for n in (node, *readers)])
-    stored = ir.const(node.inputs[0]) if node.op_type == "DequantizeLinear" else None
-    if stored is None or stored.dtype != np.uint8:
-        return False
-    shifted = (np.asarray(stored, np.int16) - 128).astype(np.int8)
-    node.replace_input_with(0, Before(node).const("signed", shifted))
-    return _lower_zero_point(node)
-
-
-def _lower_zero_point(node: ir.Node) -> bool:
-    """Take 128 off a uint8 zero point, which is 0 where it is left out."""
-    given = node.inputs[2] if len(node.inputs) > 2 else None
-    scale = np.asarray(ir.const(node.inputs[1]))
-    zero = np.zeros(scale.shape, np.uint8) if given is None else np.asarray(ir.const(given))
-    value = Before(node).const("zero_point", (zero.astype(np.int16) - 128).astype(np.int8))
-    node.attributes.pop("output_dtype", None)
-    if len(node.inputs) < 3:
-        node.resize_inputs(3)
-    node.replace_input_with(2, value)
-    return True

@@ -1,6 +1,7 @@
 """mse: the range with the least expected squared error of quantizing to 8 bits.
 
-E(lo, hi) = sum over x < lo of (lo - x)^2 + sum over x > hi of (x - hi)^2 + n s^2 / 12, with s = (hi - lo) / 255:
+E(lo, hi) = sum over x < lo of (lo - x)^2 + sum over x > hi of (x - hi)^2 + n s^2 / 12, with s = (hi - lo) / 255, or
+s = t / 127 for a grid that is symmetric around 0 and reaches to t = -lo = hi:
 clipping noise plus the variance of rounding, which is uniform within a step (Bennett, 1948, "Spectra of quantized
 signals"; the trade-off of both as in Banner et al., 2019, "Post training 4-bit quantization").
 """
@@ -13,11 +14,28 @@ from effc.calibration.observers import Floats, Histogram, TensorStatistics
 from effc.compiler.ranges import Range
 
 _STEPS = 255
+_STEPS_TO_A_SIDE = 127
 _CANDIDATES = 160
 
 
-def mse(observed: TensorStatistics) -> Range:
-    """The best pair out of evenly spaced bounds on either side of 0."""
+def mse(observed: TensorStatistics, *, symmetric: bool = False) -> Range:
+    """The best pair out of evenly spaced bounds on either side of 0, or the best bound on both."""
+    return _two_sided(observed) if symmetric else _pair(observed)
+
+
+def _two_sided(observed: TensorStatistics) -> Range:
+    histogram = observed.histogram
+    bounds = np.linspace(0.0, max(observed.hi, -observed.lo, 0.0), _CANDIDATES + 1)[1:]
+    if not bounds.any():
+        return observed.range
+    counts = histogram.counts.astype(np.float64)
+    error = _clipping(counts[::-1], -histogram.centres[::-1], bounds) + _clipping(counts, histogram.centres, bounds)
+    error += _rounded(histogram) * (bounds / _STEPS_TO_A_SIDE) ** 2 / 12
+    best = float(bounds[::-1][int(np.argmin(error[::-1]))])
+    return Range(-best, best).clipped(min(observed.lo, 0.0), max(observed.hi, 0.0))
+
+
+def _pair(observed: TensorStatistics) -> Range:
     histogram = observed.histogram
     highs = np.linspace(0.0, max(observed.hi, 0.0), _CANDIDATES + 1)
     lows = np.linspace(0.0, min(observed.lo, 0.0), _CANDIDATES + 1)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from effc.calibration.observers import Observer, TensorStatistics
-from effc.calibration.ranges import ALGORITHMS, ranges
+from effc.calibration.ranges import ALGORITHMS, Grid, ranges
 from effc.calibration.statistics import Statistics
 from effc.core.errors import BadInput
 
@@ -46,7 +46,7 @@ def quantization_error(values: np.ndarray, lo: float, hi: float) -> float:
 @pytest.mark.parametrize("shape", SHAPES)
 def test_range_lies_within_the_data_widened_to_zero(method: str, shape: str) -> None:
     values = SHAPES[shape].astype(np.float32)
-    found = ALGORITHMS[method](observe(values), 99.99)
+    found = ALGORITHMS[method](observe(values), Grid())
     assert min(values.min(), 0.0) <= found.lo <= found.hi <= max(values.max(), 0.0)
 
 
@@ -55,7 +55,7 @@ def test_range_lies_within_the_data_widened_to_zero(method: str, shape: str) -> 
 def test_spikes_are_kept(method: str, shape: str) -> None:
     """Where much of the mass lies on the ends, no algorithm may cut them off by more than a step."""
     values = SHAPES[shape].astype(np.float32)
-    found = ALGORITHMS[method](observe(values), 99.99)
+    found = ALGORITHMS[method](observe(values), Grid())
     step = (max(values.max(), 0.0) - min(values.min(), 0.0)) / 255
     assert max(values.max(), 0.0) <= max(found.hi, 0.0) + step
     assert min(values.min(), 0.0) >= min(found.lo, 0.0) - step
@@ -69,7 +69,7 @@ def test_spikes_are_kept(method: str, shape: str) -> None:
 def test_mse_is_near_the_best_range(shape: str, tolerance: float) -> None:
     values = SHAPES[shape].astype(np.float32).astype(np.float64)
     observed = observe(values)
-    found = ALGORITHMS["mse"](observed, 0)
+    found = ALGORITHMS["mse"](observed, Grid())
     error = quantization_error(values, found.lo, found.hi)
     tried = [quantization_error(values, observed.lo * f, observed.hi * f) for f in np.linspace(0.02, 1, 50)]
     assert error <= tolerance * min(tried)
@@ -78,14 +78,14 @@ def test_mse_is_near_the_best_range(shape: str, tolerance: float) -> None:
 @pytest.mark.parametrize("kept", [90.0, 99.0, 99.9])
 def test_percentile_leaves_the_stated_share_outside(kept: float) -> None:
     values = NORMAL.astype(np.float32)
-    found = ALGORITHMS["percentile"](observe(values), kept)
+    found = ALGORITHMS["percentile"](observe(values), Grid(kept=kept))
     outside = 100 * np.mean((values < found.lo) | (values > found.hi))
     assert outside == pytest.approx(100 - kept, rel=0.1)
 
 
 def test_entropy_cuts_off_a_lone_outlier() -> None:
     values = np.append(NORMAL, 30.0).astype(np.float32)
-    found = ALGORITHMS["entropy"](observe(values), 0)
+    found = ALGORITHMS["entropy"](observe(values), Grid())
     assert 3 < found.hi < 12
 
 
