@@ -20,6 +20,7 @@ from effc.core import files, host, manifest
 from effc.core.artifact import Artifact
 from effc.core.errors import BadInput, EffcError, GateFailed, unforeseen
 from effc.core.options import BuildOptions, CalibrationOptions
+from effc.core.profiles import sizes
 from effc.core.progress import Progress
 from effc.core.target import Target
 from effc.stages import (
@@ -170,7 +171,7 @@ def _shared(options: BuildOptions, progress: Progress, prepared: Prepared, legal
     if options.dry_run or not wanted:
         return Shared(options, progress, prepared, None, None, evaluation, labels, floats)
     with progress.stage("calibrate"):
-        dataset, statistics = calibrated(prepared.model, options.calibration)
+        dataset, statistics = calibrated(prepared.model, options.calibration, options.profiles)
     return Shared(options, progress, prepared, dataset, statistics, evaluation, labels, floats)
 
 
@@ -271,7 +272,9 @@ def _samples(shared: Shared) -> Mapping[str, base.Array]:
     source = shared.evaluation or shared.calibration
     if source is not None:
         return next(source.batches(REFERENCE_SAMPLES))
-    return seeded_feeds(graph_inputs(shared.prepared.model), shared.options.calibration.seed)
+    inputs = graph_inputs(shared.prepared.model)
+    dims = sizes({entry.name: entry.shape for entry in inputs}, shared.options.profiles)
+    return seeded_feeds(inputs, shared.options.calibration.seed, dims)
 
 
 def _verify(shared: Shared, artifact: Artifact) -> manifest.Verification:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from effc.backends import base
 from effc.core.errors import BadInput, EffcError, Refusal, UnsupportedOps, unforeseen
-from effc.core.options import CalibrationOptions, DataOptions
+from effc.core.options import CalibrationOptions, DataOptions, Profile
+from effc.core.profiles import sizes
 from effc.core.target import Target
 
 if TYPE_CHECKING:
@@ -76,13 +77,23 @@ def profits(legal: Legal) -> bool:
     return legal.target.quantized or legal.backend.narrowing(legal.target) is not None
 
 
-def calibrated(model: ir.Model, options: CalibrationOptions) -> tuple[Dataset, Statistics]:
-    """The calibration set and the statistics of all activations over it, cached by content."""
+def calibrated(
+    model: ir.Model, options: CalibrationOptions, profiles: tuple[Profile, ...] = ()
+) -> tuple[Dataset, Statistics]:
+    """The calibration set and the statistics of all activations over it, cached by content.
+
+    Args:
+        profiles: random data takes the sizes that the first one is tuned for.
+    """
     from effc.calibration.collect import collect_cached
-    from effc.calibration.readers import open_data
+    from effc.calibration.readers import RANDOM, open_data
     from effc.compiler.oracle import graph_inputs
 
-    dataset = open_data(need_data(options), graph_inputs(model), options.seed)
+    data, inputs = need_data(options), graph_inputs(model)
+    if data.spec == RANDOM:
+        dims = sizes({entry.name: entry.shape for entry in inputs}, profiles)
+        inputs = tuple(replace(entry, shape=tuple(dims.get(str(d), d) for d in entry.shape)) for entry in inputs)
+    dataset = open_data(data, inputs, options.seed)
     return dataset, collect_cached(model, dataset)
 
 
