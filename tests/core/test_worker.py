@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from effc.core.errors import BackendFailed, BackendMissing, BadInput, EffcError, Refusal, UnsupportedOps
+from effc.core.progress import Progress
 from effc.core.worker import Worker, call
 
 ERRORS = [
@@ -25,6 +30,10 @@ def hang(): time.sleep(600)
 def leave(): os._exit(7)
 def fail(): raise ValueError("plain")
 def echo(data): return data
+def count(n, *, report): [report(i + 1, n) for i in range(n)]; return "done"
+def tell_and_hang(path):
+    open(path, "w").write(str(os.getpid()))
+    hang()
 def raised(error): raise error
 class Counter:
     def __init__(self, start): self.n = start
@@ -92,3 +101,56 @@ def test_payloads_of_any_size(helpers: str, size: int) -> None:
 def test_a_missing_function_is_reported() -> None:
     with pytest.raises(BackendFailed, match="nowhere"):
         call("nowhere:nothing", stage="s")
+
+
+def test_a_fixed_child_has_the_same_addresses_anywhere(tmp_path: Path) -> None:
+    """Where the system lets addresses be fixed; elsewhere it is a child like any other."""
+    found = set()
+    for place in (tmp_path / "a", tmp_path / "a_place_with_a_longer_name"):
+        place.mkdir()
+        found.add(call("effc.core.fixed:address", stage="address", fixed=place))
+    assert len(found) == 1 or not call("effc.core.fixed:allowed", stage="allowed")
+
+
+class Heard(Progress):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[tuple[int, int | None]] = []
+
+    def advance(self, done: int, total: int | None = None) -> None:
+        self.told.append((done, total))
+
+
+def test_progress_arrives_before_the_answer(helpers: str) -> None:
+    heard = Heard()
+    assert call(f"{helpers}:count", 3, stage="s", progress=heard) == "done"
+    assert heard.told == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_a_child_ends_when_its_parent_is_killed(helpers: str, tmp_path: Path) -> None:
+    """Even in the midst of a call that would take minutes."""
+    program = "import sys; from effc.core.worker import call; call(*sys.argv[1:], stage='s')"
+    parent = subprocess.Popen([sys.executable, "-c", program, f"{helpers}:tell_and_hang", str(tmp_path / "pid")])
+    child = wait_for(lambda: (tmp_path / "pid").exists() and int((tmp_path / "pid").read_text() or 0))
+    parent.kill()
+    parent.wait()
+    assert wait_for(lambda: not running(child))
+
+
+def wait_for(condition: Callable[[], int]) -> int:
+    """What the condition gives once it is true; 0 after half a minute."""
+    for _ in range(300):
+        if found := condition():
+            return found
+        time.sleep(0.1)
+    return 0
+
+
+def running(pid: int) -> bool:
+    """Whether the process is there and not a zombie."""
+    try:
+        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -25,21 +26,29 @@ from effc.core.progress import Progress
 _HEADER = struct.Struct("<Q")
 _LOG_TAIL = 4000
 DEADLINE_S = 600.0
+_OF_LIBRARIES = ("PATH", "HOME", "TMPDIR", "PYTHON", "LD_", "CUDA", "NVIDIA", "EFFC")
+"""What a fixed child sees of the environment: the rest would only shift its memory."""
 
 
 def call(
-    function: str, *args: object, stage: str, deadline: float = DEADLINE_S, progress: Progress | None = None
+    function: str,
+    *args: object,
+    stage: str,
+    deadline: float = DEADLINE_S,
+    progress: Progress | None = None,
+    fixed: Path | None = None,
 ) -> Any:
     """Run `module:function` once in a child and return what it returns.
 
     Args:
         progress: told how far the child is; the function then takes a keyword `report`, called with (done, total).
+        fixed: a folder that the child works in; addresses there are the same every time (`core.fixed`).
 
     Raises:
         EffcError: whatever reported error the function raised, unchanged.
         BackendFailed: any other exception there, a crash, or `deadline` seconds gone by.
     """
-    with Worker(stage, deadline=deadline) as worker:
+    with Worker(stage, deadline=deadline, fixed=fixed) as worker:
         return worker.call(function, *args, progress=progress)
 
 
@@ -50,19 +59,29 @@ class Worker:
     `worker.method("runner", "run", *args)` calls it.
     """
 
-    def __init__(self, stage: str, *, deadline: float = DEADLINE_S, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        stage: str,
+        *,
+        deadline: float = DEADLINE_S,
+        env: Mapping[str, str] | None = None,
+        fixed: Path | None = None,
+    ) -> None:
         self.stage, self.deadline = stage, deadline
         self._log = tempfile.TemporaryFile()  # noqa: SIM115, it lives as long as the worker
         request_read, self._request = os.pipe()
         self._reply, reply_write = os.pipe()
-        command = [sys.executable, "-m", "effc.core.child", str(request_read), str(reply_write)]
+        module = "effc.core.fixed" if fixed else "effc.core.child"
+        command = [sys.executable, "-m", module, str(request_read), str(reply_write)]
+        kept = {name: text for name, text in os.environ.items() if not fixed or name.startswith(_OF_LIBRARIES)}
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=self._log,
             pass_fds=(request_read, reply_write),
-            env={**os.environ, **(env or {})},
+            env={**kept, **(env or {})},
+            cwd=fixed,
         )
         os.close(request_read)
         os.close(reply_write)
