@@ -41,13 +41,13 @@ TABLE.refuse(_QDQ, "ConvInteger", "DynamicQuantizeLinear", "MatMulInteger", "QLi
 
 
 @TABLE.op("Abs", "Acos", "Acosh", "Add", "And", "ArgMax", "ArgMin", "Asin", "Asinh", "Atan", "Atanh")
-@TABLE.op("BlackmanWindow", "Ceil", "Celu", "Clip", "Concat", "Constant", "ConstantOfShape", "Cos", "Cosh", "CumSum")
+@TABLE.op("BlackmanWindow", "Ceil", "Celu", "Concat", "Constant", "ConstantOfShape", "Cos", "Cosh", "CumSum")
 @TABLE.op("Div", "Elu", "Equal", "Erf", "Exp", "Expand", "Flatten", "Floor", "Gather", "GatherElements", "GatherND")
 @TABLE.op("Gelu", "GlobalAveragePool", "GlobalLpPool", "GlobalMaxPool", "Greater", "GreaterOrEqual")
 @TABLE.op("GroupNormalization", "HammingWindow", "HannWindow", "HardSigmoid", "HardSwish", "Hardmax", "Identity")
-@TABLE.op("If", "InstanceNormalization", "IsInf", "IsNaN", "LeakyRelu", "Less", "LessOrEqual", "Log", "LogSoftmax")
+@TABLE.op("InstanceNormalization", "IsInf", "IsNaN", "LeakyRelu", "Less", "LessOrEqual", "Log", "LogSoftmax")
 @TABLE.op("LpNormalization", "Max", "Mean", "MeanVarianceNormalization", "Min", "Mish", "Mul", "Neg", "Not", "OneHot")
-@TABLE.op("Or", "Pad", "Pow", "Reciprocal", "Reshape", "ReverseSequence", "Round", "STFT", "Scan", "Selu", "Shape")
+@TABLE.op("Or", "Pad", "Pow", "Reciprocal", "Reshape", "ReverseSequence", "Round", "Scan", "Selu", "Shape")
 @TABLE.op("Shrink", "Sigmoid", "Sign", "Sin", "Sinh", "Size", "Slice", "Softmax", "Softplus", "Softsign", "Split")
 @TABLE.op("Sqrt", "Squeeze", "Sub", "Sum", "Tan", "Tanh", "ThresholdedRelu", "Tile", "Transpose", "Trilu", "Where")
 @TABLE.op("Xor")
@@ -81,6 +81,13 @@ def relu(node: ir.Node, library: str) -> Why | None:
     """Any type but int32."""
     del library
     return _lacks(node, ir.DataType.INT32)
+
+
+@TABLE.op("Clip")
+def clip(node: ir.Node, library: str) -> Why | None:
+    """Bounds are for floats, int32 and int64."""
+    del library
+    return _needs(node, _FLOATS | _INTEGERS) if len(node.inputs) > 1 else None
 
 
 @TABLE.op("DepthToSpace", "SpaceToDepth")
@@ -220,6 +227,26 @@ def scatter_nd(node: ir.Node, library: str) -> Why | None:
     return None if mode == "none" else Why(f"it scatters with reduction {mode!r}, TensorRT without alone")
 
 
+@TABLE.op("If")
+def if_(node: ir.Node, library: str) -> Why | None:
+    """Both branches' outputs have the same number of dims, unless the condition is known when the engine is built."""
+    del library
+    if not _runtime(node.inputs[0]):
+        return None
+    then, other = (node.attributes[name].as_graph().outputs for name in ("then_branch", "else_branch"))
+    for one, two in zip(then, other, strict=False):
+        if one.shape is not None and two.shape is not None and len(one.shape) != len(two.shape):
+            return Why(f"its branches give {one.name!r} with {len(one.shape)} dims and {len(two.shape)}")
+    return None
+
+
+@TABLE.op("STFT")
+def stft(node: ir.Node, library: str) -> Why | None:
+    """Step and window are constant."""
+    del library
+    return _constant(node, 1, "step") or _constant(node, 2, "window")
+
+
 @TABLE.op("Loop")
 def loop(node: ir.Node, library: str) -> Why | None:
     """What is gathered over the turns has a length known before the first."""
@@ -251,6 +278,14 @@ def _lacks(node: ir.Node, *kinds: ir.DataType) -> Why | None:
 def _constant(node: ir.Node, position: int, what: str) -> Why | None:
     value = node.inputs[position] if len(node.inputs) > position else None
     return None if value is None or ir.const(value) is not None else Why(f"its {what} must be constant")
+
+
+def _runtime(value: ir.Value | None) -> bool:
+    """Whether a value follows from the graph's inputs, and not from constants alone."""
+    if value is None or ir.const(value) is not None:
+        return False
+    source = value.producer()
+    return source is None or any(map(_runtime, source.inputs))
 
 
 def _used(node: ir.Node) -> int:

@@ -18,9 +18,11 @@ _SIGNED = "give effc the float model, or quantize symmetrically: int8, zero poin
 @TABLE.op("Conv", "ConvTranspose")
 def convolution(node: ir.Node, library: str) -> Why | None:
     """1 to 3 spatial dims; a transposed one is strided or dilated, not both."""
-    dims = ir.rank(node.inputs[0]) - 2
+    dims, weight = ir.rank(node.inputs[0]) - 2, node.inputs[1]
     if dims > 3:
         return Why(f"it has {dims} spatial dims, TensorRT at most 3")
+    if ir.rank(weight) and ir.static_shape(weight) is None:
+        return Why("its weights have open dims", "fix them with --shape")
     both = _any(node, "strides") and _any(node, "dilations")
     if node.op_type == "ConvTranspose" and both and library == "rtx":
         return Why("it is strided and dilated, which TensorRT-RTX does not combine")
@@ -84,16 +86,24 @@ def _rounding(node: ir.Node) -> str:
 
 
 def _scales(node: ir.Node, mode: str) -> Why | None:
-    """Scales are constant and, where axes are named, cover all of them in order."""
-    value = node.inputs[2] if len(node.inputs) > 2 else None
-    if value is None or value.shape is None or 0 in value.shape:
-        return None
-    scales, axes = ir.const(value), ir.attr_ints(node, "axes", ())
+    """Scales are constant; sizes for some axes alone need the other dims fixed."""
+    value, axes = _given(node, 2), ir.attr_ints(node, "axes", ())
+    if value is None:
+        open_dims = bool(axes) and ir.static_shape(node.inputs[0]) is None
+        return Why("its sizes are for some axes alone, and other dims are open", "give scales") if open_dims else None
+    scales = ir.const(value)
     if scales is None:
         return Why("its scales must be constant", "or give it sizes")
-    if axes and list(axes) != list(range(ir.rank(node.inputs[0]))):
-        return Why("its scales are for some axes alone", "give a scale for each axis")
-    return _spatial(mode, scales.ravel().tolist())
+    full = [1.0] * ir.rank(node.inputs[0])
+    for axis, scale in zip(axes or range(len(full)), scales.ravel().tolist(), strict=False):
+        full[axis] = scale
+    return _spatial(mode, full)
+
+
+def _given(node: ir.Node, position: int) -> ir.Value | None:
+    """An input, None where it is left out or has no elements."""
+    value = node.inputs[position] if len(node.inputs) > position else None
+    return None if value is None or 0 in (ir.shape(value) or ()) else value
 
 
 def _spatial(mode: str, scales: Sequence[float]) -> Why | None:

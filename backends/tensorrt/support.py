@@ -11,8 +11,6 @@ from effc.core.errors import Refusal
 from effc.core.target import Target
 
 MAX_RANK = 8
-SINCE = {"fp8": 89, "bf16": 80}
-"""The first compute capability, times ten, whose tensor cores have the precision."""
 _KNOWN = frozenset(
     {
         *(ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE),
@@ -25,14 +23,14 @@ _BYTES = frozenset({"Cast", "CastLike", "Identity", "Equal", "Shape", "Size"})
 
 
 def refusals(model: ir.Model, target: Target) -> tuple[Refusal, ...]:
-    """Every node that TensorRT does not take, in graph order, and what the target's GPUs cannot do.
+    """Every node that TensorRT does not take, in graph order.
 
     Checked against the parser and the builder of TensorRT-RTX 1.7 over ONNX's node tests; where TensorRT's plugins
     make a difference to it, `trt` takes more.
     """
     graph = model.graph
     found = (_refusal(node, target) for node in nodes(graph))
-    return (*_gpus(target), *_interface(graph), *(refusal for refusal in found if refusal is not None))
+    return (*_interface(graph), *(refusal for refusal in found if refusal is not None))
 
 
 def nodes(graph: Iterable[ir.Node]) -> Iterator[ir.Node]:
@@ -70,10 +68,19 @@ def _tensors(node: ir.Node) -> Why | None:
             return Why(f"{value.name!r} is {_named(value.dtype)}, which TensorRT lacks", "cast it to int32 or float")
         if ir.rank(value) > MAX_RANK:
             return Why(f"{value and value.name!r} has {ir.rank(value)} dims, TensorRT has {MAX_RANK} at most")
-    if node.op_type not in _BYTES:
-        for value in node.inputs:
-            if value is not None and value.dtype == ir.DataType.UINT8 and node.op_type not in ("DequantizeLinear",):
-                return Why(f"it reads {value.name!r} in uint8", "cast it first: uint8 is for inputs and outputs alone")
+    return None if node.op_type in ("QuantizeLinear", "DequantizeLinear") else _bytes(node)
+
+
+def _bytes(node: ir.Node) -> Why | None:
+    """uint8 is for inputs and outputs; int8 constants are weights that DequantizeLinear reads."""
+    for value in node.inputs:
+        if value is None or value.dtype not in (ir.DataType.UINT8, ir.DataType.INT8):
+            continue
+        constant = ir.const(value) is not None
+        if value.dtype == ir.DataType.UINT8 and (constant or node.op_type not in _BYTES):
+            return Why(f"it reads {value.name!r} in uint8", "cast it first: uint8 is for inputs and outputs alone")
+        if value.dtype == ir.DataType.INT8 and constant:
+            return Why(f"it reads the int8 constant {value.name!r}", "quantized constants need a DequantizeLinear")
     return None
 
 
@@ -84,15 +91,6 @@ def _interface(graph: ir.Graph) -> Iterator[Refusal]:
             if value.dtype == ir.DataType.DOUBLE:
                 hint = "export the model in float32"
                 yield Refusal(value.name or "?", kind, "it is float64, which engines compute in float32", hint)
-
-
-def _gpus(target: Target) -> Iterator[Refusal]:
-    """Named GPUs that lack the target's precision."""
-    least = SINCE.get(target.precision, 0)
-    for suffix in target.suffixes:
-        if int(suffix.removeprefix("sm")) < least:
-            reason = f"it has no {target.precision}, which begins with sm{least}"
-            yield Refusal(suffix, "GPU", reason, f"leave it out, or build {target.backend}-fp16 for it")
 
 
 def _named(dtype: ir.DataType) -> str:
