@@ -27,11 +27,11 @@ def place(wanted: str | None, machine: Mapping[str, str], options: EngineOptions
         machine: names and versions of the GPU and of the library; times measured on another say nothing.
     """
     if wanted is not None:
-        return Path(wanted) if wanted else None
+        return Path(wanted).absolute() if wanted else None
     measured = {key: value for key, value in asdict(options).items() if key not in _NOT_MEASURED}
     facts = json.dumps([dict(machine), measured], sort_keys=True)
     name = re.sub(r"[^\w.]+", "-", " ".join(machine.values())).strip("-").lower()
-    return cache_folder() / "timing" / f"{name}-{hashlib.sha256(facts.encode()).hexdigest()[:12]}.cache"
+    return cache_folder().absolute() / "timing" / f"{name}-{hashlib.sha256(facts.encode()).hexdigest()[:12]}.cache"
 
 
 def attach(config: IBuilderConfig, sources: tuple[Path, ...], note: Callable[[str], None]) -> ITimingCache:

@@ -47,6 +47,7 @@ def finish(folder: Path, target: Target, options: EmitOptions) -> tuple[str, ...
             stage=job.stage,
             deadline=options.engine.timeout_s,
             progress=options.progress,
+            fixed=folder,
         )
     except BackendFailed as error:
         raise _advised(error) from error
@@ -54,14 +55,14 @@ def finish(folder: Path, target: Target, options: EmitOptions) -> tuple[str, ...
 
 
 def _job(folder: Path, target: Target, options: EmitOptions) -> Job:
-    """What the child is to do. Only TensorRT measures kernels, so only it has a use for a timing cache."""
-    job = Job(target, folder / TYPED_NAME, folder / FILE_NAME, options.engine, options.profiles)
+    """What the child, which works in `folder`, is to do. TensorRT alone measures kernels and has a timing cache."""
+    job = Job(target, Path(TYPED_NAME), Path(FILE_NAME), options.engine, options.profiles)
     job = replace(job, inspect=machine.no_gpu() is None)
     facts = {**machine.toolchain(), **library.versions(target.backend)}
     place = cache.place(options.timing_cache, facts, options.engine)
     if target.backend == capabilities.RTX or place is None:
         return job
-    return replace(job, caches=(place, folder / cache.SLOT), kept=(place,))
+    return replace(job, caches=(place, Path(cache.SLOT)), kept=(place,))
 
 
 def _slot(options: EmitOptions, folder: Path) -> tuple[str, ...]:
