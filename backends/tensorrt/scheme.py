@@ -8,6 +8,7 @@ Source: NVIDIA, "TensorRT documentation", explicit quantization, Q/DQ placement 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -34,6 +35,7 @@ _MOVERS = (
     "Unsqueeze",
 )
 _AVERAGES = ("AveragePool", "GlobalAveragePool", "ReduceMean")
+_LARGEST_FP8_WINDOW = 32
 
 
 def _gemm_axis(node: ir.Node) -> int:
@@ -103,6 +105,17 @@ def accepts(node: ir.Node) -> bool:
     return True
 
 
+def accepts_fp8(node: ir.Node) -> bool:
+    """Whether there are float8 kernels for this node: none for grouped convolutions, nor for windows over 32 elements.
+
+    Source: NVIDIA, TensorRT release notes, limitations.
+    """
+    if node.op_type != "Conv":
+        return accepts(node)
+    window = ir.static_shape_from(node.inputs[1], 2)
+    return ir.attr_int(node, "group", 1) == 1 and window is not None and math.prod(window) <= _LARGEST_FP8_WINDOW
+
+
 INT8 = Scheme(
     name="tensorrt-int8",
     activation="int8",
@@ -120,10 +133,10 @@ FP8 = Scheme(
     activation=FLOAT8,
     symmetric=True,
     bias="float",
-    ops=MappingProxyType(_WEIGHTED_RULES),
+    ops=MappingProxyType({op: rule for op, rule in _WEIGHTED_RULES.items() if op != "ConvTranspose"}),
     passive=frozenset(_EPILOGUES),
     float_outputs=True,
     fused=fused,
-    accepts=accepts,
+    accepts=accepts_fp8,
 )
 SCHEMES: Mapping[str, Scheme] = MappingProxyType({"int8": INT8, "best": INT8, "fp8": FP8})
