@@ -113,7 +113,7 @@ class Execution:
 
     def _enqueue(self) -> None:
         if not self._context.execute_async_v3(self.stream.value):
-            raise BackendFailed(f"the engine does not run: {self._loaded.words.last()}", stage=STAGE)
+            raise BackendFailed(f"the engine does not run: {self._loaded.reason()}", stage=STAGE)
 
     def _forget(self) -> None:
         """Give back what belongs to the shapes so far; the buffers stay for others."""
@@ -183,4 +183,4 @@ class Execution:
 
     def _accept(self, done: bool, what: str) -> None:
         if not done:
-            raise BackendFailed(f"the engine refuses {what}: {self._loaded.words.last()}", stage=STAGE)
+            raise BackendFailed(f"the engine refuses {what}: {self._loaded.reason()}", stage=STAGE)

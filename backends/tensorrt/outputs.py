@@ -1,4 +1,4 @@
-"""Outputs whose size depends on values: memory for the most that they can be, and the shape that they turn out to be."""
+"""Outputs whose size depends on values: memory for the most they can be, and the shape that they turn out to have."""
 
 from __future__ import annotations
 

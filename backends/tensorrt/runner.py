@@ -44,15 +44,13 @@ class Stopwatch:
         return self.cuda.elapsed_ms(self.start, self.end) / 1e3
 
 
-class EngineRunner:
-    """`backends.base.Runner` and `Streaming` over a deserialized engine."""
+class Session:
+    """`backends.base.Runner` and `Streaming` over an engine that is loaded."""
 
-    def __init__(self, folder: Path, file: str, threads: int) -> None:
-        del threads  # the host only queues
-        self._loaded: Loaded = load(folder, file)
-        self._cuda: Cuda = cuda()
-        self._executions = [Execution(self._loaded, self._cuda)]
-        self._watches = tuple(Stopwatch.on(self._cuda) for _ in range(3))
+    def __init__(self, loaded: Loaded, cuda: Cuda) -> None:
+        self._loaded, self._cuda = loaded, cuda
+        self._executions = [Execution(loaded, cuda)]
+        self._watches = tuple(Stopwatch.on(cuda) for _ in range(3))
 
     def run(self, feeds: Feeds) -> dict[str, Array]:
         """One inference, copies included."""
@@ -121,6 +119,14 @@ class EngineRunner:
         seconds = time.perf_counter() - start
         out.around(execution.download, execution)
         return seconds, inside.seconds(), into.seconds() + out.seconds()
+
+
+class EngineRunner(Session):
+    """A session with the engine of an artifact, on the first GPU."""
+
+    def __init__(self, folder: Path, file: str, threads: int) -> None:
+        del threads  # the host only queues
+        super().__init__(load(folder, file), cuda())
 
 
 def _turn(lanes: Sequence[Execution]) -> int:
