@@ -15,6 +15,8 @@ import onnx_ir
 from numpy.typing import NDArray
 from onnx_ir import Attr, DataType, Graph, Model, Node, Shape, Value
 
+from effc.core.errors import BadInput
+
 if TYPE_CHECKING:
     import onnx
 
@@ -209,6 +211,17 @@ def save(model: Model, path: Path) -> None:
     """Write the model; weights go into the file, or into `<name>.data` beside it from 2 GiB on."""
     large = weight_bytes(model) >= INLINE_LIMIT - (1 << 24)
     onnx_ir.save(model, path, external_data=f"{path.name}.data" if large else None)
+
+
+def load(path: Path) -> Model:
+    """The inverse of `save`; weights are read where they are used.
+
+    Raises BadInput when the file is not there or is no model.
+    """
+    try:
+        return onnx_ir.load(path)
+    except Exception as error:
+        raise BadInput(f"it cannot be read as an ONNX model: {error}", where=str(path)) from error
 
 
 def digest(model: Model) -> str:
