@@ -25,9 +25,15 @@ class Member(Protocol):
 class ILogger(Protocol):
     """Takes what the library says; to be derived from."""
 
+    def log(self, severity: Member, msg: str) -> None: ...
+
 
 class IProgressMonitor(Protocol):
     """Told how far a build is; to be derived from."""
+
+    def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None: ...
+    def step_complete(self, phase_name: str, step: int) -> bool: ...
+    def phase_finish(self, phase_name: str) -> None: ...
 
 
 class IHostMemory(Protocol):

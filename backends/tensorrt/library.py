@@ -46,7 +46,7 @@ def _distributions(stem: str) -> tuple[str, ...]:
 
 LIBRARIES = {
     "trt": Library("tensorrt", "TensorRT", "trt", _distributions("tensorrt"), (10, 9), (12,)),
-    "rtx": Library("tensorrt_rtx", "TensorRT-RTX", "rtx", _distributions("tensorrt_rtx"), (1, 1), (2,)),
+    "rtx": Library("tensorrt_rtx", "TensorRT-RTX", "rtx", _distributions("tensorrt_rtx"), (1, 7), (2,)),
 }
 
 
