@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import effc.backends
+from effc.core.artifact import Artifact
 from effc.core.errors import BackendMissing, BadInput, Refusal
 from effc.core.manifest import TensorInfo
 from effc.core.options import EngineOptions, Profile
@@ -21,6 +22,7 @@ from effc.core.progress import Progress
 from effc.core.target import Target
 
 if TYPE_CHECKING:
+    from effc.backends.explanation import Explanation
     from effc.calibration.scheme import Scheme
     from effc.compiler import ir
     from effc.compiler.passes.precision import Narrowing
@@ -142,6 +144,12 @@ class Backend(Protocol):
 
     def runner(self) -> str:
         """`module:Class` of the Runner; it is made in a child with (artifact folder, main file, threads)."""
+
+    def explain(self, artifact: Artifact, feeds: Feeds | None) -> Explanation:
+        """Which layer runs in which precision, as the runtime, or where it cannot run the graph, tells.
+
+        `feeds` are sample inputs in the artifact's own form, for times; None where it holds none.
+        """
 
     def unrunnable(self) -> str | None:
         """Why no artifact can run on this machine (no GPU, say), None where they can."""

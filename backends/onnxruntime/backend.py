@@ -7,11 +7,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from effc.backends.base import EmitOptions, Emitted, TargetInfo
+from effc.backends.base import EmitOptions, Emitted, Feeds, TargetInfo
+from effc.core.artifact import Artifact
 from effc.core.errors import Refusal
 from effc.core.target import Target
 
 if TYPE_CHECKING:
+    from effc.backends.explanation import Explanation
     from effc.calibration.scheme import Scheme
     from effc.compiler import ir
     from effc.compiler.phase import Phase
@@ -69,6 +71,12 @@ class OnnxRuntimeBackend:
     def runner(self) -> str:
         """A session with all optimizations."""
         return "effc.backends.onnxruntime.runner:OrtRunner"
+
+    def explain(self, artifact: Artifact, feeds: Feeds | None) -> Explanation:
+        """A profile of ONNX Runtime, beside that of the same graph in float32."""
+        from effc.backends.onnxruntime.explain import explain
+
+        return explain(artifact, feeds)
 
     def unrunnable(self) -> None:
         """Wherever the library is, its artifacts run."""

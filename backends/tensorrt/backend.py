@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from effc.backends.base import EmitOptions, Emitted, TargetInfo
+from effc.backends.base import EmitOptions, Emitted, Feeds, TargetInfo
+from effc.core.artifact import Artifact
 from effc.core.errors import Refusal
 from effc.core.target import Target
 
 if TYPE_CHECKING:
+    from effc.backends.explanation import Explanation
     from effc.calibration.scheme import Scheme
     from effc.compiler import ir
     from effc.compiler.passes.precision import Narrowing
@@ -61,6 +63,13 @@ class TensorRTBackend:
         from effc.backends.tensorrt import machine
 
         return machine.no_gpu() if self.name == "trt" else None
+
+    def explain(self, artifact: Artifact, feeds: Feeds | None) -> Explanation:
+        """The engine's layer information, else the typed graph."""
+        from effc.backends.tensorrt.explain import explain
+
+        del feeds
+        return explain(artifact)
 
     def unrunnable(self) -> str | None:
         """An engine runs on a GPU."""

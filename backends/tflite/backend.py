@@ -8,11 +8,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from effc.backends.base import EmitOptions, Emitted, TargetInfo
+from effc.backends.base import EmitOptions, Emitted, Feeds, TargetInfo
+from effc.core.artifact import Artifact
 from effc.core.errors import Refusal
 from effc.core.target import Target
 
 if TYPE_CHECKING:
+    from effc.backends.explanation import Explanation
     from effc.calibration.scheme import Scheme
     from effc.compiler import ir
     from effc.compiler.phase import Phase
@@ -80,6 +82,13 @@ class TfliteBackend:
     def runner(self) -> str:
         """LiteRT's interpreter."""
         return "effc.backends.tflite.runner:LiteRTRunner"
+
+    def explain(self, artifact: Artifact, feeds: Feeds | None) -> Explanation:
+        """LiteRT's own list of operators, and the ONNX nodes that they come from."""
+        from effc.backends.tflite.explain import explain
+
+        del feeds
+        return explain(artifact)
 
     def unrunnable(self) -> None:
         """Wherever the library is, its artifacts run."""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from effc.backends.base import Array, Feeds, Timing
+from effc.backends.tflite.explain import Operator
 from effc.core import host
 
 
@@ -62,6 +63,14 @@ class LiteRTRunner:
         own = [op for op in self._interpreter._get_ops_details() if op["op_name"] != "DELEGATE"]
         return Counter((op["op_name"], types.get(int(op["outputs"][0]), "")) for op in own)
 
+    def operators(self) -> list[Operator]:
+        """Every operator of the model with its types, and whether a delegate took it over."""
+        details = {int(d["index"]): d for d in self._interpreter.get_tensor_details()}
+        ops = self._interpreter._get_ops_details()
+        own = [op for op in ops if op["op_name"] != "DELEGATE"]
+        outside = {op["index"] for op in self._outside(own, [op for op in ops if op["op_name"] == "DELEGATE"])}
+        return [_operator(op, details, delegated=op["index"] not in outside) for op in own]
+
     @staticmethod
     def _outside(own: list[Any], delegates: list[Any]) -> list[Any]:
         """The operators that no delegate took over: those none of whose outputs a delegate makes or hides.
@@ -101,3 +110,11 @@ class LiteRTRunner:
         self._outputs = dict(signature["outputs"])
         details = {d["index"]: d["shape"] for d in self._interpreter.get_input_details()}
         self._shapes = {name: tuple(int(d) for d in details[index]) for name, index in self._inputs.items()}
+
+
+def _operator(op: Any, details: dict[int, Any], *, delegated: bool) -> Operator:
+    reads, makes = (tuple(int(t) for t in op[side] if int(t) >= 0) for side in ("inputs", "outputs"))
+    made = details[makes[0]]
+    given = next((np.dtype(details[t]["dtype"]).name for t in reads if t in details), "")
+    shape = tuple(int(dim) for dim in made["shape"])
+    return Operator(op["op_name"], made["name"], reads, makes, given, np.dtype(made["dtype"]).name, shape, delegated)

@@ -251,6 +251,11 @@ def _bench(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--min-time", type=float, default=2.0, metavar="S", help="timed seconds for each artifact (2)")
 
 
+def _explain(verb: argparse.ArgumentParser) -> None:
+    what = "folder that `effc build` wrote, or TensorRT's layer information (engine.json)"
+    verb.add_argument("artifact", type=Path, metavar="ARTIFACT", help=what)
+
+
 def _run(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("artifact", type=Path, metavar="ARTIFACT", help="folder that `effc build` wrote")
     verb.add_argument(
@@ -289,6 +294,7 @@ _VERBS: dict[str, tuple[str, Fill]] = {
     "quantize": ("write an ONNX model with Q/DQ by a target's scheme", _quantize),
     "verify": ("compare an artifact with the float model", _verify),
     "bench": ("time artifacts against each other", _bench),
+    "explain": ("say which layer runs in which precision, and why it is no faster", _explain),
     "run": ("run an artifact on a .npz of inputs", _run),
     "targets": ("list the targets and whether they can be built here", _nothing),
     "doctor": ("say what is installed, what is missing and how to get it", _nothing),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 
-from effc.cli import render
+from effc.cli import render, render_explain
 from effc.core.errors import BadInput, UnsupportedOps
 from effc.core.options import BuildOptions, CalibrationOptions, DataOptions, EngineOptions, Gates, Profile, ShapeRange
 from effc.core.progress import Progress
@@ -102,6 +102,15 @@ def bench(args: Namespace, progress: Progress) -> Outcome:
     return Outcome(report, partial(render.bench, report))
 
 
+def explain(args: Namespace, progress: Progress) -> Outcome:
+    """`effc explain`."""
+    from effc.verbs.explain import explain as run
+
+    with progress.stage("explain"):
+        report = run(args.artifact)
+    return Outcome(report, partial(render_explain.explain, report))
+
+
 def run(args: Namespace, progress: Progress) -> Outcome:
     """`effc run`."""
     from effc.verbs.run import RunOptions
@@ -147,7 +156,7 @@ def zoo(args: Namespace, progress: Progress) -> Outcome:
 
 COMMANDS: Mapping[str, Callable[[Namespace, Progress], Outcome]] = MappingProxyType(
     {function.__name__: function for function in (build, check, simplify, quantize, verify)}
-    | {function.__name__: function for function in (bench, run, targets, doctor, zoo)}
+    | {function.__name__: function for function in (bench, explain, run, targets, doctor, zoo)}
 )
 
 
