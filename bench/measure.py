@@ -1,23 +1,28 @@
-"""Latency of artifacts against each other: a child each, rounds interleaved A, B, A, B, timed inside the child."""
+"""Latency of artifacts, and of what users have besides, against each other.
+
+A child each, rounds interleaved A, B, A, B, timed inside the child.
+"""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from effc.backends.base import Timing
 from effc.bench import reference
 from effc.bench.adapt import Adapter
 from effc.bench.remote import RemoteRunner, open_runner
 from effc.core import host
 from effc.core.artifact import Artifact
-from effc.core.errors import BadInput
+from effc.core.errors import BadInput, EffcError
 from effc.core.manifest import FILE_NAME, TensorInfo
 from effc.core.progress import Progress
 
@@ -36,11 +41,13 @@ class BenchOptions:
         threads: CPU threads of each runtime; its child is pinned to as many CPUs.
         rounds: how often every artifact takes its turn.
         min_time: seconds of timed inference for each artifact, over all rounds.
+        streams: batches in flight when throughput is measured, for runners that keep several.
     """
 
     threads: int = 1
     rounds: int = 9
     min_time: float = 2.0
+    streams: int = 1
 
 
 @dataclass(frozen=True)
@@ -70,10 +77,12 @@ class BenchResult:
 
     Attributes:
         calls: timed inferences.
-        throughput_per_s: samples a second, from the mean.
+        throughput_per_s: samples a second: from the mean, or measured with `streams` batches in flight.
         delegated: share 0..1 of ops that the fast kernels took, where the runtime tells.
         ratio: median over rounds of (median of this artifact / median of the first one in that round).
         spread: (largest - smallest) / median of the medians of the rounds.
+        gpu_ms, copies_ms: on the GPU's clock, the kernels and the copies of inputs and outputs, where there is one;
+            `latency_ms` is the host's time of the kernels without the copies.
     """
 
     target: str
@@ -89,6 +98,9 @@ class BenchResult:
     calls: int
     ratio: float
     spread: float
+    gpu_ms: Latency | None = None
+    copies_ms: Latency | None = None
+    streams: int = 1
 
 
 @dataclass(frozen=True)
@@ -99,25 +111,71 @@ class BenchReport:
     warnings: tuple[str, ...]
 
 
-@dataclass
-class _Lane:
-    """One artifact in its child, with its feeds and what was measured so far."""
+Feeds = Mapping[str, Array]
 
-    artifact: Artifact
+
+@dataclass(frozen=True)
+class Entry:
+    """What takes turns: an artifact, or something else that runs the same model.
+
+    Attributes:
+        name: what the report calls it.
+        feeds: one batch in its own form.
+        open: from CPU threads to its runner, which lives as long as the block.
+    """
+
+    target: str
+    name: str
+    feeds: Feeds
+    bytes: int
+    open: Callable[[int], AbstractContextManager[RemoteRunner]]
+
+
+def entry(artifact: Artifact) -> Entry:
+    """An artifact with its reference's first batch."""
+    target, name = artifact.manifest.target, str(_place(artifact))
+    return Entry(target, name, feeds_of(artifact), artifact.size, partial(open_runner, artifact))
+
+
+@dataclass
+class Lane:
+    """An entry in its child, and what was measured so far.
+
+    Attributes:
+        iterations: calls of one turn.
+        streams: batches in flight, 1 for a runner that keeps no several.
+        flows: samples a second, of each turn, where there are several streams.
+    """
+
+    entry: Entry
     runner: RemoteRunner
-    feeds: Mapping[str, Array]
     iterations: int
-    rounds: list[tuple[float, ...]]
+    share: float = _SLICE_S
+    streams: int = 1
+    rounds: list[Timing] = field(default_factory=list)
+    flows: list[float] = field(default_factory=list)
 
     @property
     def medians(self) -> list[float]:
-        return [float(np.median(seconds)) for seconds in self.rounds]
+        """Of the host's seconds, for each round."""
+        return [float(np.median(timing.seconds)) for timing in self.rounds]
+
+    def turn(self) -> None:
+        """One round's share of calls, and of batches in flight."""
+        self.rounds.append(self.runner.measure(self.entry.feeds, self.iterations))
+        if self.streams > 1:
+            self.flows.append(self.runner.throughput(self.entry.feeds, self.streams, self.share))
 
 
 def bench(
-    artifacts: Sequence[Artifact], options: BenchOptions = BenchOptions(), progress: Progress | None = None
+    artifacts: Sequence[Artifact],
+    options: BenchOptions = BenchOptions(),
+    progress: Progress | None = None,
+    peers: Sequence[Entry] = (),
 ) -> BenchReport:
-    """Warm up every artifact, then let them take turns for `rounds` rounds.
+    """Warm up every artifact and peer, then let them take turns for `rounds` rounds.
+
+    A peer that cannot start is left out, and a warning says why.
 
     Raises:
         BadInput: nothing to measure, or options that measure nothing.
@@ -127,19 +185,38 @@ def bench(
     _check(artifacts, options)
     with ExitStack() as stack:
         with progress.stage("warm up"):
-            lanes = [_lane(stack, artifact, options) for artifact in artifacts]
+            lanes = [_lane(stack, entry(artifact), options) for artifact in artifacts]
+            others, absent = _others(stack, peers, options)
         with progress.stage("measure"):
-            interleave(lanes, options.rounds, progress)
-        results = tuple(_result(lane, lanes[0], options) for lane in lanes)
-    return BenchReport(results, noise(results))
+            interleave([*lanes, *others], options.rounds, progress)
+        results = tuple(_result(lane, lanes[0], options) for lane in (*lanes, *others))
+    return BenchReport(results, (*absent, *noise(results), *_single(results, options)))
 
 
-def interleave(lanes: Sequence[_Lane], rounds: int, progress: Progress) -> None:
+def _others(stack: ExitStack, peers: Sequence[Entry], options: BenchOptions) -> tuple[list[Lane], list[str]]:
+    """The peers that are here, and why the others are not."""
+    lanes, absent = [], []
+    for peer in peers:
+        try:
+            lanes.append(_lane(stack, peer, options))
+        except EffcError as error:
+            absent.append(f"{peer.name} is left out: {error.what}" + (f" ({error.hint})" if error.hint else ""))
+    return lanes, absent
+
+
+def interleave(lanes: Sequence[Lane], rounds: int, progress: Progress) -> None:
     """A, B, A, B, ...: each round measures every lane once, so that a slow spell of the host meets them all."""
     for turn in range(rounds):
         for lane in lanes:
-            lane.rounds.append(lane.runner.measure(lane.feeds, lane.iterations).seconds)
+            lane.turn()
         progress.advance(turn + 1, rounds)
+
+
+def _single(results: Sequence[BenchResult], options: BenchOptions) -> tuple[str, ...]:
+    """A warning that names what runs one batch at a time although several streams are asked for."""
+    names = [result.artifact for result in results if result.streams < options.streams]
+    what = "its throughput is" if len(names) == 1 else "their throughput is"
+    return (f"{', '.join(names)}: one batch at a time, so {what} not that of --streams",) if names else ()
 
 
 def noise(results: Sequence[BenchResult]) -> tuple[str, ...]:
@@ -180,21 +257,22 @@ def _random(info: TensorInfo, draw: np.random.Generator) -> Array:
 def _check(artifacts: Sequence[Artifact], options: BenchOptions) -> None:
     if not artifacts:
         raise BadInput("no artifact is named", hint="for example: effc bench out/ort-fp32 out/tflite-int8")
-    for name, value in (("--threads", options.threads), ("--rounds", options.rounds), ("--min-time", options.min_time)):
+    counts = (("--threads", options.threads), ("--rounds", options.rounds), ("--streams", options.streams))
+    for name, value in (*counts, ("--min-time", options.min_time)):
         if not 0 < value < math.inf:
             raise BadInput(f"{value} is not a positive number", where=name)
 
 
-def _lane(stack: ExitStack, artifact: Artifact, options: BenchOptions) -> _Lane:
-    """Load the artifact, run it until it is warm, and find how many calls fill its share of a round."""
-    runner = stack.enter_context(open_runner(artifact, options.threads))
-    feeds = feeds_of(artifact)
-    one = _warm_up(runner, feeds)
+def _lane(stack: ExitStack, entry: Entry, options: BenchOptions) -> Lane:
+    """Load it, run it until it is warm, and find how many calls fill its share of a round."""
+    runner = stack.enter_context(entry.open(options.threads))
+    one = _warm_up(runner, entry.feeds)
     share = max(options.min_time / options.rounds, _SLICE_S)
-    return _Lane(artifact, runner, feeds, max(1, round(share / one)), [])
+    streams = options.streams if options.streams > 1 and runner.streams else 1
+    return Lane(entry, runner, max(1, round(share / one)), share, streams)
 
 
-def _warm_up(runner: RemoteRunner, feeds: Mapping[str, Array]) -> float:
+def _warm_up(runner: RemoteRunner, feeds: Feeds) -> float:
     """Seconds of a call once caches, allocators and clocks have settled."""
     end, calls = time.perf_counter() + _WARM_UP_S, 1
     while True:
@@ -204,25 +282,32 @@ def _warm_up(runner: RemoteRunner, feeds: Mapping[str, Array]) -> float:
             return max(float(np.median(seconds)), 1e-7)
 
 
-def _result(lane: _Lane, first: _Lane, options: BenchOptions) -> BenchResult:
-    latency = Latency.of([call for seconds in lane.rounds for call in seconds])
-    batch = next((array.shape[0] for array in lane.feeds.values() if array.ndim), 1)
+def _result(lane: Lane, first: Lane, options: BenchOptions) -> BenchResult:
+    latency = Latency.of([call for timing in lane.rounds for call in timing.seconds])
+    batch = next((array.shape[0] for array in lane.entry.feeds.values() if array.ndim), 1)
     facts = lane.runner.facts()
     return BenchResult(
-        target=lane.artifact.manifest.target,
-        artifact=str(_place(lane.artifact)),
-        device=host.cpu_name(),
+        target=lane.entry.target,
+        artifact=lane.entry.name,
+        device=str(facts.get("gpu") or host.cpu_name()),
         threads=options.threads,
         batch=batch,
         latency_ms=latency,
-        throughput_per_s=batch * 1e3 / latency.mean,
+        throughput_per_s=float(np.median(lane.flows)) if lane.flows else batch * 1e3 / latency.mean,
         peak_rss_mb=_number(facts.get("peak_rss_mb")),
         delegated=_share(facts),
-        file_bytes=lane.artifact.size,
-        calls=sum(len(seconds) for seconds in lane.rounds),
+        file_bytes=lane.entry.bytes,
+        calls=sum(len(timing.seconds) for timing in lane.rounds),
         ratio=ratio(lane.medians, first.medians),
         spread=spread(lane.medians),
+        gpu_ms=_some([call for timing in lane.rounds for call in timing.gpu]),
+        copies_ms=_some([call for timing in lane.rounds for call in timing.copies]),
+        streams=lane.streams,
     )
+
+
+def _some(seconds: Sequence[float]) -> Latency | None:
+    return Latency.of(seconds) if seconds else None
 
 
 def _place(artifact: Artifact) -> Path:

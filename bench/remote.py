@@ -39,6 +39,16 @@ class RemoteRunner:
         timing: base.Timing = self.worker.method(_NAME, "measure", dict(feeds), iterations)
         return timing
 
+    def throughput(self, feeds: base.Feeds, streams: int, seconds: float) -> float:
+        """Samples a second with `streams` batches in flight; only for runners that have `streams`."""
+        found: float = self.worker.method(_NAME, "throughput", dict(feeds), streams, seconds)
+        return found
+
+    @property
+    def streams(self) -> bool:
+        """Whether the runner keeps several batches in flight: it has a method `throughput`."""
+        return "throughput" in self.worker.method(_NAME, "__dir__")
+
     def facts(self) -> Mapping[str, float | int | str]:
         """What the runtime tells of itself."""
         facts: dict[str, float | int | str] = self.worker.method(_NAME, "facts")
@@ -62,14 +72,16 @@ def open_runner(artifact: Artifact, threads: int = 1) -> Iterator[RemoteRunner]:
     if (reason := backend.unrunnable()) is not None:
         hint = "run it on a machine that has one; `effc verify` checks its typed ONNX here"
         raise BackendMissing(f"{artifact.target} cannot run here: {reason}", where=str(artifact.folder), hint=hint)
-    with _runner(artifact, backend.runner(), artifact.main, threads) as runner:
+    arguments = (artifact.folder, artifact.main, threads)
+    with open_child(f"run {artifact.target}", backend.runner(), arguments, threads) as runner:
         yield runner
 
 
 @contextmanager
 def open_typed(artifact: Artifact, threads: int = 1) -> Iterator[RemoteRunner]:
     """What the artifact computes, run as ONNX on the CPU: its proof where it cannot run itself. Not for timing."""
-    with _runner(artifact, "effc.bench.typed:TypedRunner", TYPED_NAME, threads) as runner:
+    arguments = (artifact.folder, TYPED_NAME, threads)
+    with open_child(f"run {artifact.target}", "effc.bench.typed:TypedRunner", arguments, threads) as runner:
         yield runner
 
 
@@ -80,11 +92,12 @@ def can_run(artifact: Artifact) -> bool:
 
 
 @contextmanager
-def _runner(artifact: Artifact, runner: str, file: str, threads: int) -> Iterator[RemoteRunner]:
+def open_child(stage: str, runner: str, arguments: tuple[object, ...], threads: int) -> Iterator[RemoteRunner]:
+    """`module:Class` made with `arguments` in a child of its own, which is pinned to as many CPUs as it has threads."""
     limits = dict.fromkeys(_THREAD_VARIABLES, str(threads))
-    with Worker(f"run {artifact.manifest.target}", env=limits) as worker:
+    with Worker(stage, env=limits) as worker:
         worker.call("effc.bench.remote:pin", threads)
-        worker.make(_NAME, runner, artifact.folder, file, threads)
+        worker.make(_NAME, runner, *arguments)
         yield RemoteRunner(worker)
 
 

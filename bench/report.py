@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from effc.bench.measure import BenchResult
+from effc.bench.measure import BenchResult, Latency
 from effc.core.manifest import Verification
 
 
@@ -20,15 +20,24 @@ def grid(*columns: str, title: str = "") -> Table:
 
 
 def latencies(results: Sequence[BenchResult]) -> Table:
-    """Latency percentiles in ms, throughput, memory, delegated share; `x first` is the ratio to the first row."""
+    """Latency percentiles in ms, throughput, memory, delegated share; `x first` is the ratio to the first row.
+
+    Where a GPU ran, also the medians of the kernels and of the copies on its own clock.
+    """
     heads = ("artifact", ">p50 ms", ">p90", ">p99", ">min", ">x first", ">per s", ">RSS MB", ">delegated", ">file MB")
-    table = grid(*heads)
+    gpu = any(r.gpu_ms is not None for r in results)
+    table = grid(*heads, *((">GPU ms", ">copies ms", "device") if gpu else ()))
     for r in results:
         ms = r.latency_ms
         times = (f"{value:.3f}" for value in (ms.p50, ms.p90, ms.p99, ms.min))
         rest = (f"{r.ratio:.3f}", f"{r.throughput_per_s:.1f}", number(r.peak_rss_mb, 0), percent(r.delegated))
-        table.add_row(r.artifact, *times, *rest, f"{r.file_bytes / 1e6:.2f}")
+        on_gpu = (_median(r.gpu_ms), _median(r.copies_ms), r.device) if gpu else ()
+        table.add_row(r.artifact, *times, *rest, f"{r.file_bytes / 1e6:.2f}", *on_gpu)
     return table
+
+
+def _median(latency: Latency | None) -> str:
+    return number(None if latency is None else latency.p50, 3)
 
 
 def errors(verification: Verification) -> Table:

@@ -45,7 +45,7 @@ class Stopwatch:
 
 
 class Session:
-    """`backends.base.Runner` and `Streaming` over an engine that is loaded."""
+    """`backends.base.Runner` over an engine that is loaded, and `throughput` over several streams of it."""
 
     def __init__(self, loaded: Loaded, cuda: Cuda) -> None:
         self._loaded, self._cuda = loaded, cuda

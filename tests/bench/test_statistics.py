@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from contextlib import nullcontext
+from dataclasses import dataclass, fields
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from effc.backends.base import Feeds, Timing
-from effc.bench.measure import NOISY, BenchResult, Latency, interleave, noise, ratio, spread
+from effc.bench.measure import NOISY, BenchResult, Entry, Lane, Latency, interleave, noise, ratio, spread
 from effc.core.progress import Progress
 
 SECONDS = st.lists(st.floats(1e-6, 10.0), min_size=1, max_size=50)
@@ -64,20 +65,28 @@ class Recorder:
         self.order.append(self.name)
         return Timing((1e-3,) * iterations)
 
+    def throughput(self, feeds: Feeds, streams: int, seconds: float) -> float:
+        del feeds, seconds
+        self.order.append(f"{self.name} in {streams} streams")
+        return 100.0
 
-@dataclass
-class Lane:
-    """What `interleave` needs of a lane."""
 
-    runner: Recorder
-    iterations: int
-    feeds: Feeds = field(default_factory=dict)
-    rounds: list[tuple[float, ...]] = field(default_factory=list)
+def lane(name: str, iterations: int, order: list[str], streams: int = 1) -> Lane:
+    entry = Entry("t", name, {}, 1, open=lambda threads: nullcontext())  # type: ignore[arg-type, return-value]
+    return Lane(entry, Recorder(name, order), iterations, streams=streams)  # type: ignore[arg-type]
 
 
 def test_rounds_are_interleaved() -> None:
     order: list[str] = []
-    lanes = [Lane(Recorder(name, order), count) for name, count in (("A", 2), ("B", 5), ("C", 1))]
-    interleave(lanes, 4, Progress())  # type: ignore[arg-type]
+    lanes = [lane(name, count, order) for name, count in (("A", 2), ("B", 5), ("C", 1))]
+    interleave(lanes, 4, Progress())
     assert order == ["A", "B", "C"] * 4
-    assert [[len(seconds) for seconds in lane.rounds] for lane in lanes] == [[2] * 4, [5] * 4, [1] * 4]
+    assert [[len(timing.seconds) for timing in each.rounds] for each in lanes] == [[2] * 4, [5] * 4, [1] * 4]
+
+
+def test_throughput_takes_its_turn() -> None:
+    order: list[str] = []
+    lanes = [lane("A", 1, order), lane("B", 1, order, streams=4)]
+    interleave(lanes, 2, Progress())
+    assert order == ["A", "B", "B in 4 streams"] * 2
+    assert [each.flows for each in lanes] == [[], [100.0, 100.0]]
