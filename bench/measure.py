@@ -247,6 +247,14 @@ def feeds_of(artifact: Artifact) -> dict[str, Array]:
     return {info.name: _random(info, draw) for info in artifact.manifest.inputs}
 
 
+def onnx_feeds(artifacts: Sequence[Artifact]) -> Feeds:
+    """One batch by ONNX name, of the first artifact that holds a reference; else the first one's random feeds."""
+    for artifact in artifacts:
+        if artifact.reference is not None:
+            return Adapter.of(artifact.manifest).one(reference.read(artifact.reference).feeds)
+    return feeds_of(artifacts[0])
+
+
 def _random(info: TensorInfo, draw: np.random.Generator) -> Array:
     dtype, dims = np.dtype(info.dtype), [dim if isinstance(dim, int) else 1 for dim in info.shape]
     if np.issubdtype(dtype, np.floating):

@@ -1,0 +1,1 @@
+"""What a user has besides effc to run the same ONNX file with, measured in the same way."""
