@@ -29,6 +29,7 @@ BOUNDED = {
     **dict.fromkeys(("Sigmoid", "HardSigmoid", "Softmax"), _SHARE),
     **dict.fromkeys(("Tanh", "Erf", "Sin", "Cos", "Softsign"), _ONES),
 }
+_FAR = 1e4
 _LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -101,10 +102,12 @@ def _dequantized(node: ir.Node, found: Extents) -> Range | None:
 
 
 def _clipped(node: ir.Node, found: Extents) -> Range | None:
-    lo, hi = (ir.const(v) for v in (*node.inputs[1:], None, None)[:2])
-    if lo is None or hi is None or not lo.size or not hi.size or lo.item() > hi.item():
-        return None
-    return Range(max(float(lo.item()), -_LARGEST), min(float(hi.item()), _LARGEST))
+    """Between the bounds, unless they are so far apart that they tell nothing of the values."""
+    del found
+    bounds = [ir.const(v) for v in (*node.inputs[1:], None, None)[:2]]
+    ends = [float(bound.item()) for bound in bounds if bound is not None and bound.size == 1]
+    near = len(ends) == 2 and all(abs(end) <= _FAR for end in ends) and ends[0] <= ends[1]
+    return Range(ends[0], ends[1]) if near else None
 
 
 _BOUNDS: Mapping[str, Callable[[ir.Node, Extents], Range | None]] = {

@@ -69,6 +69,11 @@ def static_shape_from(value: Value | None, axis: int) -> tuple[int, ...] | None:
     return tuple(int(d) for d in dims) if dims and all(isinstance(d, int) for d in dims) else None
 
 
+def retype(value: Value, dtype: DataType) -> None:
+    """Give the value another element type; a clone of its model, which shares type objects, keeps the old one."""
+    value.type = onnx_ir.TensorType(dtype)
+
+
 def numpy_dtype(value: Value) -> np.dtype[np.generic] | None:
     """The value's element type as NumPy's, None where it is unknown."""
     return None if value.dtype is None else np.dtype(value.dtype.numpy())
@@ -214,12 +219,12 @@ def save(model: Model, path: Path) -> None:
 
 
 def load(path: Path) -> Model:
-    """The inverse of `save`; weights are read where they are used.
+    """The inverse of `save`, weights beside the file included.
 
     Raises BadInput when the file is not there or is no model.
     """
     try:
-        return onnx_ir.load(path)
+        return onnx_ir.external_data.load_to_model(onnx_ir.load(path))
     except Exception as error:
         raise BadInput(f"it cannot be read as an ONNX model: {error}", where=str(path)) from error
 

@@ -74,7 +74,7 @@ class Retyping:
         low, high = self._uses(value, low=True), self._uses(value, low=False)
         wide_leaves = leaves and not narrow_leaves
         if self._narrow_home(value):
-            value.dtype = self.form.dtype
+            ir.retype(value, self.form.dtype)
             if high or wide_leaves:
                 _hand(value, self._cast(value, value, ir.DataType.FLOAT), high, leaves=wide_leaves)
         elif low or (leaves and narrow_leaves):
@@ -103,7 +103,8 @@ class Retyping:
 
     def _turn(self, value: ir.Value) -> None:
         """Make a flexible value narrow where it stands."""
-        maker, value.dtype = value.producer(), self.form.dtype
+        maker = value.producer()
+        ir.retype(value, self.form.dtype)
         if maker is None:
             value.const_value = onnx_ir.tensor(self._constants.converted(value), name=value.name)
         elif maker.op_type == "Cast":

@@ -28,6 +28,7 @@ def widen(model: ir.Model) -> ir.Model:
     """
     wide = model.clone()
     LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(wide)
+    settle.settle(wide, where="widen")  # all types are stated then
     for graph in _graphs(wide):
         for value in graph.initializers.values():
             _widen_constant(value)
@@ -49,7 +50,7 @@ def _graphs(model: ir.Model) -> Iterator[ir.Graph]:
 def _widen_constant(value: ir.Value) -> None:
     if value.dtype in NARROW and value.const_value is not None:
         value.const_value = onnx_ir.tensor(value.const_value.numpy().astype(np.float32), name=value.name)
-        value.dtype = ir.DataType.FLOAT
+        ir.retype(value, ir.DataType.FLOAT)
 
 
 def _widen_node(graph: ir.Graph, node: ir.Node) -> None:
@@ -58,7 +59,7 @@ def _widen_node(graph: ir.Graph, node: ir.Node) -> None:
         if value.dtype not in NARROW:
             continue
         if node.op_type in _EXACT:
-            value.dtype = ir.DataType.FLOAT
+            ir.retype(value, ir.DataType.FLOAT)
         else:
             if node.op_type == "Cast":
                 node.attributes["to"] = onnx_ir.AttrInt64("to", int(ir.DataType.FLOAT))
@@ -79,7 +80,8 @@ def _round(graph: ir.Graph, value: ir.Value, dtype: ir.DataType | None) -> None:
     """Make `value` float32; whoever reads it, or the graph output that it is, takes it rounded to `dtype`."""
     if dtype is None:
         return
-    value.dtype, uses, leaves = ir.DataType.FLOAT, list(value.uses()), value.is_graph_output()
+    ir.retype(value, ir.DataType.FLOAT)
+    uses, leaves = list(value.uses()), value.is_graph_output()
     down = _cast(value, value, dtype)
     up = _cast(value, down.outputs[0], ir.DataType.FLOAT)
     maker = value.producer()

@@ -116,7 +116,7 @@ class Artifacts:
         typed = stages.Typed(legal.model if quantized is None else quantized.model)
         narrowing = legal.backend.narrowing(target)
         if narrowing is not None:
-            typed = stages.narrowed(typed, narrowing, stages.extremes(None, legal.model), ())
+            typed = stages.narrowed(typed, narrowing, legal.model, None, ())
         if isinstance(legal.backend, base.Sealing):
             ir.save(typed.model, folder / TYPED_NAME)
         emitted = legal.backend.emit(typed.model, target, base.EmitOptions(timing_cache=""), folder)

@@ -12,8 +12,8 @@ from onnx_ir.passes.common import LiftConstantsToInitializersPass
 from effc.compiler import hazards, ir, settle
 from effc.compiler.extents import Extents, extents, magnitude
 from effc.compiler.hazards import FORMATS, Format
-from effc.compiler.placement import Placement
 from effc.compiler.ir import Array
+from effc.compiler.placement import Placement
 from effc.compiler.ranges import Range
 from effc.compiler.retype import Retyping, ports_of
 from effc.compiler.rounding import Constants

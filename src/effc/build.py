@@ -28,7 +28,6 @@ from effc.stages import (
     Typed,
     calibrated,
     check_globs,
-    extremes,
     legalize,
     narrowed,
     need_data,
@@ -249,7 +248,7 @@ def _typed(shared: Shared, legal: Legal, folder: Path) -> Typed:
         typed = Typed(found.model, found.precision)
     if narrowing is not None:
         wanted = replace(narrowing, io=options.io == "native")
-        typed = narrowed(typed, wanted, extremes(data, legal.model), options.keep_float)
+        typed = narrowed(typed, wanted, legal.model, data, options.keep_float)
     if sealing or scheme is not None:
         ir.save(typed.model, folder / (manifest.TYPED_NAME if sealing else manifest.QUANTIZED_NAME))
     if sealing and options.defer and data is not None:

@@ -115,16 +115,24 @@ def quantized(
     return correct(result, legal.model, dataset) if options.bias_correction else result
 
 
-def narrowed(typed: Typed, narrowing: Narrowing, extremes: Mapping[str, Range], keep: tuple[str, ...]) -> Typed:
+def narrowed(
+    typed: Typed, narrowing: Narrowing, model: ir.Model, data: tuple[Dataset, Statistics] | None, keep: tuple[str, ...]
+) -> Typed:
     """Casts to float16 or bfloat16 written into a model whose Q/DQ, if any, are there already.
 
     Args:
-        extremes: least and greatest values by tensor name, as far as they are known.
+        model: the legalized model without Q/DQ, whose tensors the statistics know.
     """
+    from effc.calibration.delicate import narrow_observed
     from effc.compiler.passes.precision import narrow
 
-    result = narrow(typed.model, narrowing, extremes, keep)
-    return Typed(result.model, {**typed.precision, **result.precision}, result.kept)
+    ranges = extremes(data, model)
+    if data is None:
+        result = narrow(typed.model, narrowing, ranges, keep)
+    else:
+        result = narrow_observed(typed.model, narrowing, ranges, keep, data)
+    quantized = {name: kind for name, kind in typed.precision.items() if kind != "float32"}
+    return Typed(result.model, {**typed.precision, **result.precision, **quantized}, result.kept)
 
 
 def extremes(data: tuple[Dataset, Statistics] | None, model: ir.Model) -> dict[str, Range]:
