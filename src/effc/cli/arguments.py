@@ -249,6 +249,10 @@ def _bench(verb: argparse.ArgumentParser) -> None:
     _threads(verb)
     verb.add_argument("--rounds", type=positive, default=9, help="turns that each artifact takes (9)")
     verb.add_argument("--min-time", type=float, default=2.0, metavar="S", help="timed seconds for each artifact (2)")
+    verb.add_argument("--streams", type=positive, default=1, metavar="N", help="batches in flight on a GPU (1)")
+    verb.add_argument(
+        "--peers", default="", metavar="P,..", help="what else runs the .onnx: trtexec, ort-cuda, ort-tensorrt, torch"
+    )
 
 
 def _explain(verb: argparse.ArgumentParser) -> None:

@@ -97,7 +97,8 @@ def bench(args: Namespace, progress: Progress) -> Outcome:
     from effc.bench.measure import BenchOptions
     from effc.verbs.bench import bench as run
 
-    report = run(args.artifacts, BenchOptions(args.threads, args.rounds, args.min_time), progress)
+    options = BenchOptions(args.threads, args.rounds, args.min_time, args.streams)
+    report = run(args.artifacts, options, progress, args.peers)
     render.warn(report.warnings)
     return Outcome(report, partial(render.bench, report))
 
