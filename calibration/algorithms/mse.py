@@ -1,9 +1,9 @@
 """mse: the range with the least expected squared error of quantizing to 8 bits.
 
-E(lo, hi) = sum over x < lo of (lo - x)^2 + sum over x > hi of (x - hi)^2 + n s^2 / 12, with s = (hi - lo) / 255, or
-s = t / 127 for a grid that is symmetric around 0 and reaches to t = -lo = hi:
+E(lo, hi) = sum over x < lo of (lo - x)^2 + sum over x > hi of (x - hi)^2 + n s^2 / 12, with s = (hi - lo) / 255:
 clipping noise plus the variance of rounding, which is uniform within a step (Bennett, 1948, "Spectra of quantized
-signals"; the trade-off of both as in Banner et al., 2019, "Post training 4-bit quantization").
+signals"; the trade-off of both as in Banner et al., 2019, "Post training 4-bit quantization"). On a grid that is symmetric around 0, -lo = hi = t and
+s = t / 127; what lies within half a step of 0 becomes 0 there and adds x^2.
 """
 
 from __future__ import annotations
@@ -30,9 +30,17 @@ def _two_sided(observed: TensorStatistics) -> Range:
         return observed.range
     counts = histogram.counts.astype(np.float64)
     error = _clipping(counts[::-1], -histogram.centres[::-1], bounds) + _clipping(counts, histogram.centres, bounds)
-    error += _rounded(histogram) * (bounds / _STEPS_TO_A_SIDE) ** 2 / 12
+    error += _rounding(counts, np.abs(histogram.centres), bounds / _STEPS_TO_A_SIDE)
     best = float(bounds[::-1][int(np.argmin(error[::-1]))])
     return Range(-best, best).clipped(min(observed.lo, 0.0), max(observed.hi, 0.0))
+
+
+def _rounding(counts: Floats, magnitudes: Floats, steps: Floats) -> Floats:
+    """For each step s: sum of x^2 over |x| < s / 2, which become 0, and s^2 / 12 for each of the others."""
+    order = np.argsort(magnitudes, kind="stable")
+    inside = np.searchsorted(magnitudes[order], steps / 2)
+    number, square = (np.append(0.0, np.cumsum((counts * magnitudes**k)[order])) for k in (0, 2))
+    return np.asarray(square[inside] + (number[-1] - number[inside]) * steps**2 / 12)
 
 
 def _pair(observed: TensorStatistics) -> Range:

@@ -7,9 +7,11 @@ import pytest
 
 from effc.calibration.observers import Observer, TensorStatistics
 from effc.calibration.ranges import ALGORITHMS, Grid, ranges
+from effc.calibration.scheme import Spacing
 from effc.calibration.statistics import Statistics
 from effc.core.errors import BadInput
 
+SPACINGS: tuple[Spacing, Spacing] = ("affine", "symmetric")
 RNG = np.random.default_rng(0)
 NORMAL = RNG.normal(size=200_000)
 SHAPES = {
@@ -42,21 +44,30 @@ def quantization_error(values: np.ndarray, lo: float, hi: float) -> float:
     return float(np.mean(((q - zero) * scale - values) ** 2))
 
 
+def symmetric_error(values: np.ndarray, reach: float) -> float:
+    """Mean squared error of int8 over [-reach, reach], zero point 0."""
+    scale = reach / 127 or 1.0
+    return float(np.mean((np.clip(np.rint(values / scale), -127, 127) * scale - values) ** 2))
+
+
 @pytest.mark.parametrize("method", ALGORITHMS)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_range_lies_within_the_data_widened_to_zero(method: str, shape: str) -> None:
+@pytest.mark.parametrize("spacing", SPACINGS)
+def test_range_lies_within_the_data_widened_to_zero(method: str, shape: str, spacing: Spacing) -> None:
     values = SHAPES[shape].astype(np.float32)
-    found = ALGORITHMS[method](observe(values), Grid())
+    found = ALGORITHMS[method](observe(values), Grid(spacing))
     assert min(values.min(), 0.0) <= found.lo <= found.hi <= max(values.max(), 0.0)
 
 
 @pytest.mark.parametrize("method", ALGORITHMS)
 @pytest.mark.parametrize("shape", ["constant", "negative constant", "two spikes", "single", "relu6", "zero"])
-def test_spikes_are_kept(method: str, shape: str) -> None:
+@pytest.mark.parametrize("spacing", SPACINGS)
+def test_spikes_are_kept(method: str, shape: str, spacing: Spacing) -> None:
     """Where much of the mass lies on the ends, no algorithm may cut them off by more than a step."""
     values = SHAPES[shape].astype(np.float32)
-    found = ALGORITHMS[method](observe(values), Grid())
-    step = (max(values.max(), 0.0) - min(values.min(), 0.0)) / 255
+    found = ALGORITHMS[method](observe(values), Grid(spacing))
+    span = max(values.max(), 0.0) - min(values.min(), 0.0)
+    step = span / 255 if spacing == "affine" else np.abs(values).max() / 127
     assert max(values.max(), 0.0) <= max(found.hi, 0.0) + step
     assert min(values.min(), 0.0) >= min(found.lo, 0.0) - step
 
@@ -73,6 +84,29 @@ def test_mse_is_near_the_best_range(shape: str, tolerance: float) -> None:
     error = quantization_error(values, found.lo, found.hi)
     tried = [quantization_error(values, observed.lo * f, observed.hi * f) for f in np.linspace(0.02, 1, 50)]
     assert error <= tolerance * min(tried)
+
+
+@pytest.mark.parametrize("shape", ["one-sided", "relu6", "outlier", "far from zero", "negative"])
+def test_mse_is_near_the_best_symmetric_range(shape: str) -> None:
+    values = SHAPES[shape].astype(np.float32).astype(np.float64)
+    found = ALGORITHMS["mse"](observe(values), Grid("symmetric"))
+    error = symmetric_error(values, max(-found.lo, found.hi))
+    tried = [symmetric_error(values, np.abs(values).max() * f) for f in np.linspace(0.02, 1, 50)]
+    assert error <= (1.25 if shape == "outlier" else 1.05) * min(tried)
+
+
+def test_steps_that_are_twice_as_wide_are_worth_more_clipping() -> None:
+    """One side of a symmetric grid has 127 steps, where an affine one has 255."""
+    observed = observe(SHAPES["one-sided"])
+    affine, symmetric = (ALGORITHMS["mse"](observed, Grid(spacing)) for spacing in SPACINGS)
+    assert symmetric.hi < affine.hi
+
+
+@pytest.mark.parametrize("method", ["entropy", "mse", "minmax"])
+def test_floats_keep_the_whole_range(method: str) -> None:
+    observed = observe(SHAPES["outlier"])
+    found = ranges(Statistics({"t": observed}, 1), method, spacing="float")
+    assert found == {"t": observed.range}
 
 
 @pytest.mark.parametrize("kept", [90.0, 99.0, 99.9])
