@@ -26,6 +26,8 @@ PRECISIONS = {
     "fp8": "float8 E4M3 by Q/DQ, the rest float32",
     "best": "int8 by Q/DQ, the rest float16",
 }
+REFUSED_BFLOAT16 = frozenset({"ConvTranspose", "HardSwish", "LpPool", "Mish"})
+"""Ops that the parser or the builder has not in bfloat16 (TensorRT-RTX 1.7)."""
 CAPABILITIES = ("sm75", "sm80", "sm86", "sm89", "sm120", "sm121")
 """The GPUs that TensorRT-RTX 1.7 compiles for ahead of time."""
 _LEAST = {"bf16": 80, "fp8": 89}
@@ -94,7 +96,8 @@ class TensorRTBackend:
         from effc.compiler.passes.precision import Narrowing
 
         dtype = {"fp16": "float16", "best": "float16", "bf16": "bfloat16"}.get(target.precision)
-        return None if dtype is None else Narrowing(dtype)
+        refused = REFUSED_BFLOAT16 if dtype == "bfloat16" else frozenset[str]()
+        return None if dtype is None else Narrowing(dtype, refused=refused)
 
     def legalize(self, target: Target) -> tuple[Phase, ...]:
         """Float rewrites into the ops that the parser takes and that fuse."""
