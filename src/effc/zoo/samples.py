@@ -82,16 +82,17 @@ def _raw(dataset: str, split: str, count: int, *, shared: bool) -> tuple[Pixels,
 def _read(path: Path, split: str, count: int, *, shared: bool) -> tuple[Pixels, Labels | None]:
     """At most `count` images and labels of a file with x_train, y_train, x_test, y_test, or with x and maybe y.
 
-    Of the latter the first half is for evaluation and the second for calibration, where both use it.
+    Of the latter the first half is for evaluation and the second for calibration, where both use it; labels that are
+    no classes (the text of a line) are left out.
     """
     with np.load(path) as data:
         if "x" not in data:
             part = _PARTS[split]
             return data[f"x_{part}"][:count], data[f"y_{part}"][:count].astype(np.int64)
-        images, labels = data["x"], data["y"].astype(np.int64) if "y" in data else None
+        images, labels = data["x"], data["y"] if "y" in data and data["y"].dtype.kind in "iu" else None
     half = len(images) // 2
     part_of = slice(None) if not shared else slice(half) if split == "eval" else slice(half, None)
-    return images[part_of][:count], None if labels is None else labels[part_of][:count]
+    return images[part_of][:count], None if labels is None else labels[part_of][:count].astype(np.int64)
 
 
 def apply(preprocess: Preprocess, images: Pixels) -> NDArray[np.float32]:

