@@ -26,6 +26,7 @@ _PREFIX = re.compile(r"^(QLinear|Fused|Nhwc|Q(?=Gemm))")
 _MOVES = frozenset({"QuantizeLinear", "DequantizeLinear", "ReorderInput", "ReorderOutput", "Cast"})
 _PRECISION = {"float": "float32", "uint8": "int8"}
 _DOT_PRODUCTS = frozenset({"avx512_vnni", "avx_vnni", "asimddp"})
+_CONVERSIONS, _LAYOUT = "quantize, dequantize", "change of layout"
 _WORTH = 0.05
 """Advice is given for what takes at least this share of the time."""
 
@@ -136,7 +137,7 @@ def _reformat(kernel: Kernel) -> Reformat:
 def _kind(kernel: Kernel, nodes: Nodes) -> str:
     """What a kernel does, whichever precision and layout it does it in."""
     if _moves(kernel, nodes):
-        return "quantize, dequantize" if kernel.op.endswith("tizeLinear") else "change of layout"
+        return _CONVERSIONS if kernel.op.endswith("tizeLinear") else _LAYOUT
     node, op = nodes.find(kernel.name), _PREFIX.sub("", kernel.op)
     groups = 1 if node is None else next((a.i for a in node.attribute if a.name == "group"), 1)
     return f"grouped {op}" if groups > 1 else op
@@ -205,6 +206,8 @@ def _slower(row: Kind, kernels: list[Kernel], nodes: Nodes) -> str:
     count = f"{row.layers} layer" + ("s" if row.layers > 1 else "")
     theirs = f"{row.float_ms:.3f} ms in float32" if row.float_ms else "part of other kernels in float32"
     what = f"{row.kind}: {row.ms:.3f} ms in int8 ({count}), {theirs}"
-    if not names or row.kind == "quantize, dequantize":
+    if row.kind in (_CONVERSIONS, _LAYOUT):
+        return f"{row.kind}: {row.ms:.3f} ms in int8 ({count}), {row.float_ms:.3f} ms in float32."
+    if not names:
         return f"{what}."
     return f"{what}. --keep-float may pay, first for {', '.join(map(repr, names[:3]))}."

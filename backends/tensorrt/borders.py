@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from effc.backends.explanation import Unfused
-from effc.backends.tensorrt.scheme import FP8, INT8, fused
+from effc.backends.tensorrt.scheme import INT8, fused
 from effc.compiler import ir
 
-QUANTIZABLE = frozenset({*INT8.ops, *FP8.ops})
 _PAIR = ("QuantizeLinear", "DequantizeLinear")
 _WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 
@@ -36,17 +35,17 @@ def _dequantize(node: ir.Node) -> str:
     if value is None or ir.const(value) is not None:
         return ""
     readers = [use.node for use in node.outputs[0].uses()]
-    floats = [reader for reader in readers if not takes(reader)]
+    floats = [reader for reader in readers if not narrow(reader)]
     if _per_channel(node):
         return "it has a scale for each channel; TensorRT's kernels take one for a whole activation"
     if floats and len(floats) < len(readers):
-        both = f"{_named(floats[0])} reads it in float, {_named(next(r for r in readers if takes(r)))} in 8 bits"
+        both = f"{_named(floats[0])} reads it in float, {_named(next(r for r in readers if narrow(r)))} in 8 bits"
         return f"{both}, so it is written twice"
     if not floats:
-        return ""
-    if node.outputs[0].is_graph_output() or floats[0].op_type not in QUANTIZABLE:
+        return "a graph output is it" if node.outputs[0].is_graph_output() else ""
+    if not able(floats[0]):
         return f"{_named(floats[0])} reads it, which has no 8-bit kernel"
-    return f"{_named(floats[0])} reads it, whose other inputs are not quantized"
+    return f"{_named(floats[0])} reads it and runs in float: not all of its inputs are quantized"
 
 
 def _quantize(node: ir.Node) -> str:
@@ -55,23 +54,41 @@ def _quantize(node: ir.Node) -> str:
     maker = None if value is None else value.producer()
     if maker is None or ir.const(value) is not None or _per_channel(node):
         return ""
-    source = maker
-    if (before := _producer(maker)) is not None and fused(before, maker):
-        source = before
-    if source.op_type not in QUANTIZABLE:
-        return f"{_named(source)} computes its input, which has no 8-bit kernel"
-    if not takes(source):
-        return f"{_named(source)} computes its input in float: not all of its inputs are quantized"
-    if source.op_type == "Conv" and (add := _residual(node)) is not None:
-        return f"it stands between {_named(source)} and {_named(add)}, which would be one kernel without it"
-    return ""
+    if (add := _residual(node)) is not None and maker.op_type == "Conv":
+        return f"it stands between {_named(maker)} and {_named(add)}, which would be one kernel without it"
+    if narrow(maker):
+        return ""
+    if not able(maker):
+        return f"{_named(maker)} computes its input, which has no 8-bit kernel"
+    return f"{_named(maker)} computes its input in float: not all of its inputs are quantized"
+
+
+def able(node: ir.Node) -> bool:
+    """Whether a node could run in 8 bits if all of its inputs were quantized."""
+    rule = INT8.ops.get(node.op_type)
+    return rule is not None and not rule.inside and INT8.accepts(node)
+
+
+def narrow(node: ir.Node) -> bool:
+    """Whether a node runs in 8 bits, by itself or as the end of a kernel that does."""
+    if takes(node):
+        return True
+    makers = [None if value is None else value.producer() for value in node.inputs]
+    before = [maker for maker in makers if maker is not None and maker.op_type not in _PAIR]
+    beside = all(v is None or _dequantized(v) or ir.const(v) is not None for v in node.inputs if not _computed(v))
+    return beside and any(fused(maker, node) and narrow(maker) for maker in before)
+
+
+def _computed(value: ir.Value | None) -> bool:
+    maker = None if value is None else value.producer()
+    return maker is not None and maker.op_type not in _PAIR
 
 
 def takes(node: ir.Node) -> bool:
     """Whether a node runs in 8 bits: an op that can, all of whose float activations come from DequantizeLinear."""
     if node.op_type in _PAIR:
         return node.op_type == "QuantizeLinear"
-    if node.op_type not in QUANTIZABLE:
+    if not able(node):
         return False
     count = 2 if node.op_type in _WEIGHTED else len(node.inputs)
     values = [v for v in node.inputs[:count] if v is not None and v.dtype is not None and v.dtype.is_floating_point()]
@@ -104,17 +121,12 @@ def _concat(node: ir.Node) -> str:
 
 
 def _residual(quantize: ir.Node) -> ir.Node | None:
-    """The Add that reads a quantized value behind its DequantizeLinear."""
+    """The Add in float that reads a quantized value behind its DequantizeLinear."""
     for use in quantize.outputs[0].uses():
         for after in use.node.outputs[0].uses():
-            if use.node.op_type == "DequantizeLinear" and after.node.op_type == "Add":
+            if use.node.op_type == "DequantizeLinear" and after.node.op_type == "Add" and not narrow(after.node):
                 return after.node
     return None
-
-
-def _producer(node: ir.Node) -> ir.Node | None:
-    makers = (value.producer() for value in node.inputs if value is not None)
-    return next((maker for maker in makers if maker is not None and maker.op_type not in _PAIR), None)
 
 
 def _per_channel(node: ir.Node) -> bool:

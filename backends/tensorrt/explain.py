@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -118,6 +119,7 @@ def from_graph(graph: ir.Graph, kept: Mapping[str, str]) -> Explanation:
         reformats=moved,
         unfused=stayed,
         shares=shares(rows, moved),
+        verdict="" if stayed or not _scales(graph) else "Every Q/DQ can become part of a kernel.",
         advice=_advice(rows, moved, stayed),
     )
 
@@ -129,15 +131,21 @@ def _scales(graph: ir.Graph) -> set[str]:
 def _planned(node: ir.Node, kept: Mapping[str, str]) -> LayerRow:
     name = node.name or "?"
     precision = _type(node.outputs[0])
-    if borders.takes(node):
-        source = next(v.producer() for v in node.inputs if v is not None and v.producer() is not None)
-        precision = "int8" if source is None else _type(source.inputs[0], "int8")
+    if borders.narrow(node):
+        precision = _eight(node)
     return LayerRow(name, node.op_type, precision, (name,), note=kept.get(name, ""))
+
+
+def _eight(node: ir.Node) -> str:
+    """The 8-bit type that a node, or the one whose kernel it ends, reads."""
+    makers = [maker for value in node.inputs if value is not None and (maker := value.producer()) is not None]
+    pairs = [maker for maker in makers if maker.op_type == "DequantizeLinear"]
+    return _type(pairs[0].inputs[0]) if pairs else next((_eight(maker) for maker in makers), "int8")
 
 
 def _move(node: ir.Node) -> Reformat:
     value, result = node.inputs[0], node.outputs[0]
-    dims = ir.static_shape(result)
+    dims = ir.static_shape(result) or ir.static_shape_from(result, 1)  # one sample where the batch is open
     size = None if dims is None or result.dtype is None else math.prod(dims) * max(int(result.dtype.itemsize), 1)
     return Reformat(node.name or "?", _type(value), _type(result), size)
 
@@ -155,12 +163,14 @@ def _advice(rows: tuple[LayerRow, ...], moved: tuple[Reformat, ...], stayed: tup
     if wide and len(wide) < len(rows):
         spent = sum(row.ms or 0.0 for row in wide)
         names = ", ".join(row.name for row in sorted(wide, key=lambda row: -(row.ms or 0.0))[:3])
-        texts.append((spent, f"{len(wide)} layers{_percent(spent, total)} compute in float32, first {names}: {_WIDE}"))
-    if moved:
-        spent = sum(row.ms or 0.0 for row in moved)
-        what = f"{len(moved)} reformats{_percent(spent, total)} write {megabytes(moved):.3f} MB: {_MOVED}"
+        texts.append(
+            (spent, f"{len(wide)} layer(s){_percent(spent, total)} run in float32, first {names}: {_wide(rows)}")
+        )
+    spent = sum(row.ms or 0.0 for row in moved)
+    if spent > _WORTH * total if total else megabytes(moved) > _LEAST_MB:
+        what = f"{len(moved)} reformat(s){_percent(spent, total)} write {megabytes(moved):.3f} MB a run: {_MOVED}"
         texts.append((spent, what))
-    texts += [(0.0, f"{item.node}: {item.reason}.") for item in stayed]
+    texts += [(0.0, text) for text in _grouped(stayed)]
     return tuple(text for _, text in sorted(texts, key=lambda pair: -pair[0]))
 
 
@@ -168,5 +178,22 @@ def _percent(spent: float, total: float) -> str:
     return f" ({spent / total:.1%} of the time)" if total > 0 else ""
 
 
-_WIDE = "build best, which has float16 in place of float32, or quantize them."
-_MOVED = "let neighbours have one precision, and inputs and outputs the engine's own (--io native)."
+_WORTH, _LEAST_MB = 0.01, 0.01
+"""Reformats are worth advice from this share of the time or, where times are not known, from these megabytes on."""
+_MOVED = "let neighbours run in one precision."
+_NAME = re.compile(r" '[^']*'")
+
+
+def _wide(rows: Iterable[LayerRow]) -> str:
+    if any(row.precision in ("float16", "bfloat16") for row in rows):
+        return "the notes say why; where the ranges allow it, calibrate with data that stays within them."
+    return "build best, which has float16 in place of float32."
+
+
+def _grouped(stayed: Iterable[Unfused]) -> list[str]:
+    """One line for each reason, the most frequent first, with the first node that it is given for."""
+    found: dict[str, list[Unfused]] = {}
+    for item in stayed:
+        found.setdefault(_NAME.sub("", item.reason), []).append(item)
+    groups = sorted(found.values(), key=lambda group: -len(group))
+    return [f"{len(group)} Q/DQ not fused, first {group[0].node}: {group[0].reason}." for group in groups]

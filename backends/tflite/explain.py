@@ -55,14 +55,18 @@ def explain(artifact: Artifact) -> Explanation:
 
 
 def _nodes(artifact: Artifact) -> dict[str, tuple[str, str]]:
-    """ONNX tensor name to the (name, op) of the node that computes it, as far as the artifact tells."""
+    """ONNX tensor name to the (name, op) of the node that computes it, Q/DQ apart, as far as the artifact tells."""
     path = artifact.folder / QUANTIZED_NAME
     if not path.exists():
         return {}
     import onnx
 
     graph = onnx.load(str(path), load_external_data=False).graph
-    return {output: (node.name, node.op_type) for node in graph.node for output in node.output}
+    found: dict[str, tuple[str, str]] = {}
+    for node in graph.node:
+        moved = found.get(node.input[0]) if node.op_type in ("QuantizeLinear", "DequantizeLinear") else None
+        found.update(dict.fromkeys(node.output, moved or (node.name, node.op_type)))
+    return found
 
 
 def told(operators: Sequence[Operator], nodes: Mapping[str, tuple[str, str]]) -> Explanation:
