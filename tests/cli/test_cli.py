@@ -346,6 +346,7 @@ READABLE = [
     ("check {model} --target ort-fp32", ["17 Conv", "ort-fp32: 100%"]),
     ("verify {out}/ort-fp32", ["logits", "same class in 100.00%"]),
     ("bench {out}/ort-fp32 --min-time 0.02 --rounds 2", ["p50 ms", "ort-fp32"]),
+    ("explain {out}/ort-int8", ["ONNX Runtime's profile", "int8 takes", "grouped Conv"]),
     ("run {out}/ort-int8 --input {calib} -o {tmp}/y.npz", ["logits float32 [128, 10]"]),
 ]
 
