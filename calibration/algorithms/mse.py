@@ -2,8 +2,9 @@
 
 E(lo, hi) = sum over x < lo of (lo - x)^2 + sum over x > hi of (x - hi)^2 + n s^2 / 12, with s = (hi - lo) / 255:
 clipping noise plus the variance of rounding, which is uniform within a step (Bennett, 1948, "Spectra of quantized
-signals"; the trade-off of both as in Banner et al., 2019, "Post training 4-bit quantization"). On a grid that is symmetric around 0, -lo = hi = t and
-s = t / 127; what lies within half a step of 0 becomes 0 there and adds x^2.
+signals"; the trade-off of both as in Banner et al., 2019, "Post training 4-bit quantization").
+On a grid that is symmetric around 0, -lo = hi = t and s = t / 127; what lies within half a step of 0 becomes
+0 there and adds x^2.
 """
 
 from __future__ import annotations
