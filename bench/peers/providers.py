@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 
 from effc.backends.base import Array, Feeds, Timing
+from effc.backends.tensorrt import machine
 from effc.core import host
 from effc.core.errors import BackendMissing
 
-_INSTALL = "pip install onnxruntime-gpu in place of onnxruntime, beside a CUDA that it serves"
+_INSTALL = "pip install onnxruntime-gpu in place of onnxruntime"
+_COMPLETE = "pip install 'onnxruntime-gpu[cuda,cudnn]', and for TensorRT tensorrt; `effc doctor` tells of the GPU"
 
 
 class Provider:
@@ -29,12 +31,14 @@ class Provider:
         if provider not in ort.get_available_providers():
             raise BackendMissing(f"the installed onnxruntime has no {provider}", where=provider, hint=_INSTALL)
         self._ort, self._device = ort, device
+        if device == "cuda" and hasattr(ort, "preload_dlls"):
+            ort.preload_dlls()  # CUDA's libraries that pip installed lie where the loader does not look
         options = ort.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.log_severity_level = 3
         self._session = ort.InferenceSession(str(model), options, providers=[(provider, self.settings())])
         if self._session.get_providers()[0] != provider:
-            raise BackendMissing(f"{provider} does not start and leaves all to the CPU", where=provider, hint=_INSTALL)
+            raise BackendMissing(f"{provider} does not start and leaves all to the CPU", where=provider, hint=_COMPLETE)
         self._outputs = [output.name for output in self._session.get_outputs()]
 
     def settings(self) -> Mapping[str, str]:
@@ -58,7 +62,9 @@ class Provider:
     def facts(self) -> dict[str, float | int | str]:
         """The runtime, its version and the process's peak memory in MB."""
         runtime = f"ONNX Runtime {self._ort.__version__} {self._session.get_providers()[0]}"
-        return {"runtime": runtime, "peak_rss_mb": host.peak_rss_mb()}
+        gpu = machine.here().gpu if self._device == "cuda" else None
+        found: dict[str, float | int | str] = {"runtime": runtime, "peak_rss_mb": host.peak_rss_mb()}
+        return found | ({} if gpu is None else {"gpu": gpu.name})
 
     def _once(self, binding: Any, feeds: Feeds) -> tuple[float, float]:
         """Host seconds of the run and of the copies."""

@@ -19,7 +19,6 @@ import numpy as np
 
 from effc.backends.base import Array, Feeds, Timing
 from effc.compiler import oracle, reader
-from effc.core import host
 from effc.core.errors import BackendFailed, BackendMissing
 
 COMMAND = "trtexec"
@@ -33,6 +32,7 @@ _DEADLINE_S = 7200.0
 _WARM_UP_MS = 50
 _RATE = re.compile(r"Throughput: ([0-9.]+) qps")
 _VERSION = re.compile(r"TensorRT version: (\S+)")
+_DEVICE = re.compile(r"Selected Device: (.+)")
 
 
 class Trtexec:
@@ -70,9 +70,10 @@ class Trtexec:
         return float(found[1]) * next((array.shape[0] for array in feeds.values() if array.ndim), 1)
 
     def facts(self) -> dict[str, float | int | str]:
-        """The version that it states; its memory is that of its own process and not known here."""
-        version = _VERSION.search(self._log)
-        return {"runtime": f"{COMMAND} {version[1] if version else ''}".strip(), "peak_rss_mb": host.peak_rss_mb()}
+        """The version and the GPU that it states. Its memory is that of its own process and not known here."""
+        version, device = _VERSION.search(self._log), _DEVICE.search(self._log)
+        found: dict[str, float | int | str] = {"runtime": f"{COMMAND} {version[1] if version else ''}".strip()}
+        return found | ({"gpu": device[1].strip()} if device else {})
 
     def _timed(self, feeds: Feeds, options: Sequence[str]) -> None:
         shapes = _shapes({name: feeds[name] for name in self._dynamic})

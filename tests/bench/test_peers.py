@@ -31,6 +31,7 @@ with open(here / "calls.txt", "a") as calls:
     calls.write(" ".join(sys.argv[1:]) + chr(10))
 options = dict(part.lstrip("-").partition("=")[::2] for part in sys.argv[1:])
 print("[11/22/2026-10:00:00] [I] TensorRT version: 10.13.0")
+print("[11/22/2026-10:00:00] [I] Selected Device: Stand-in GPU")
 if "fp8" in options:
     print("[11/22/2026-10:00:01] [E] FP8 is not supported on this GPU")
     print("&&&& FAILED TensorRT.trtexec [TensorRT v101300]")
@@ -150,7 +151,7 @@ def test_with_a_stand_in_trtexec_takes_its_turns(model: Path, trtexec: Path) -> 
     assert theirs.latency_ms.p50 == 2.0
     assert theirs.gpu_ms is not None and theirs.gpu_ms.p50 == 2.0
     assert theirs.copies_ms is not None and theirs.copies_ms.p50 == 0.75
-    assert (theirs.throughput_per_s, theirs.streams) == (250.5, 3)
+    assert (theirs.throughput_per_s, theirs.streams, theirs.device) == (250.5, 3, "Stand-in GPU")
     assert ours.gpu_ms is None and ours.streams == 1
     assert any("m.onnx: one batch at a time" in warning for warning in report.warnings)
     build, *runs = trtexec.read_text().splitlines()

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import io
+import json
 from contextlib import nullcontext
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
 from effc.backends.base import Feeds, Timing
 from effc.bench.measure import NOISY, BenchResult, Entry, Lane, Latency, interleave, noise, ratio, spread
+from effc.bench.report import latencies
+from effc.core.encode import to_json
 from effc.core.progress import Progress
 
 SECONDS = st.lists(st.floats(1e-6, 10.0), min_size=1, max_size=50)
@@ -90,3 +95,28 @@ def test_throughput_takes_its_turn() -> None:
     interleave(lanes, 2, Progress())
     assert order == ["A", "B", "B in 4 streams"] * 2
     assert [each.flows for each in lanes] == [[], [100.0, 100.0]]
+
+
+def rendered(results: list[BenchResult]) -> str:
+    console = Console(file=io.StringIO(), width=200)
+    console.print(latencies(results))
+    found = console.file
+    assert isinstance(found, io.StringIO)
+    return found.getvalue()
+
+
+def test_gpu_time_and_copies_are_shown_where_there_are_any() -> None:
+    cpu = result("ort-fp32", 0.0)
+    gpu = replace(cpu, gpu_ms=Latency.of([0.25e-3]), copies_ms=Latency.of([0.125e-3]), device="a GPU")
+    assert "GPU ms" not in rendered([cpu])
+    heads, first, second = rendered([cpu, gpu]).splitlines()
+    assert heads.split()[-5:] == ["GPU", "ms", "copies", "ms", "device"]
+    assert first.split()[-3:] == ["-", "-", "cpu"]
+    assert second.split()[-4:] == ["0.250", "0.125", "a", "GPU"]
+
+
+def test_results_have_a_json_form() -> None:
+    made = replace(result("trt-fp16", 0.0), gpu_ms=Latency.of([1e-3]), streams=4)
+    found = json.loads(to_json(made))
+    assert found["gpu_ms"]["p50"] == 1.0
+    assert (found["copies_ms"], found["streams"]) == (None, 4)
