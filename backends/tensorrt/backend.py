@@ -80,10 +80,10 @@ class TensorRTBackend:
         return machine.no_gpu()
 
     def versions(self) -> dict[str, str]:
-        """The library's flavour and version."""
-        from effc.backends.tensorrt import library
+        """The library's flavour and version, and the GPU where engines are built for the one that is here."""
+        from effc.backends.tensorrt import library, machine
 
-        return library.versions(self.name)
+        return library.versions(self.name) | (machine.toolchain() if self.name == "trt" else {})
 
     def scheme(self, target: Target) -> Scheme | None:
         """Symmetric Q/DQ with float biases, int8 or float8."""
