@@ -6,7 +6,7 @@ A channel's rounding errors of weights and bias shift it as a whole, and later l
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import ml_dtypes
 import numpy as np
@@ -43,21 +43,27 @@ class Constants:
 
     Attributes:
         means: average of each channel by tensor name, as far as they are known.
+        kernels: what convolution weights were rounded to, by name; grows.
     """
 
     form: Format
     means: Mapping[str, Array]
+    kernels: dict[str, Array] = field(default_factory=dict)
 
     def converted(self, value: ir.Value) -> Array:
         """The constant in the narrow type; what only bounds other values ends at the type's own bounds.
 
         A scale may not become zero, which TensorRT refuses.
         """
-        kind = self.form.dtype.numpy()
+        kind, name = self.form.dtype.numpy(), value.name or ""
+        if name in self.kernels:
+            return self.kernels[name]
         array, info = np.asarray(ir.const(value)), ml_dtypes.finfo(kind)  # type: ignore[no-untyped-call]
         bounded = np.clip(array, float(info.min), float(info.max))
         kernel = self._kernel(value)
-        narrow = nearest(bounded, kind) if kernel is None else rounded(bounded, kind, kernel)
+        if kernel is not None:
+            return self.kernels.setdefault(name, rounded(bounded, kind, kernel))
+        narrow = nearest(bounded, kind)
         scales = any(use.node.op_type in _SCALED and use.idx == 1 for use in value.uses())
         return np.where((narrow == 0) & (array > 0), info.smallest_subnormal, narrow) if scales else narrow
 
@@ -98,6 +104,8 @@ def rounded(weight: Array, kind: np.dtype[np.generic], kernel: Kernel) -> Array:
 
 def _diffused(rows: Floats, kind: np.dtype[np.generic]) -> Floats:
     """Each tap, from the largest to the smallest, rounded together with the error left by the one before."""
+    if rows.shape[-1] == 1:
+        return nearest(rows, kind).astype(np.float64)
     order = np.argsort(-np.abs(rows), axis=-1, kind="stable")
     falling = np.take_along_axis(rows, order, axis=-1)
     error = np.zeros(falling.shape[:-1])

@@ -61,13 +61,12 @@ class Observed:
     Attributes:
         means: average of each channel (axis 1) by tensor name, [channels]: weights are rounded so as to keep it.
         delicate: node name to the reason why its rounding was found to matter.
+        kernels: convolution weights that an earlier `narrow` of the same model to the same type has rounded; grows.
     """
 
     means: Mapping[str, Array] = field(default_factory=dict)
     delicate: Mapping[str, str] = field(default_factory=dict)
-
-
-_UNOBSERVED = Observed()
+    kernels: dict[str, Array] = field(default_factory=dict)
 
 
 def narrow(
@@ -75,7 +74,7 @@ def narrow(
     narrowing: Narrowing,
     ranges: Mapping[str, Range],
     keep_float: Sequence[str] = (),
-    observed: Observed = _UNOBSERVED,
+    observed: Observed | None = None,
 ) -> Narrowed:
     """A new model whose float tensors are narrow where that is safe; `model` stays as it is.
 
@@ -83,7 +82,7 @@ def narrow(
         ranges: least and greatest values by tensor name; tensors without one are judged by weights and rules alone.
         keep_float: globs of node names that stay in float32.
     """
-    made, form = model.clone(), FORMATS[narrowing.dtype]
+    made, form, observed = model.clone(), FORMATS[narrowing.dtype], observed or Observed()
     LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(made)
     if form is hazards.BFLOAT16:
         made.opset_imports[""] = max(made.opset_imports[""], BFLOAT16_OPSET)
@@ -93,7 +92,7 @@ def narrow(
     kept = {node.name or "": reason or _NEIGHBOURS for node, reason in reasons.items() if node not in chosen}
     precision = {node.name or "": form.name if node in chosen else "float32" for node in reasons}
     borders = frozenset(_borders(made.graph, found, form)) if narrowing.io else frozenset()
-    Retyping(made, chosen, borders, Constants(form, observed.means)).write()
+    Retyping(made, chosen, borders, Constants(form, observed.means, observed.kernels)).write()
     ir.prune(made)
     settle.settle(made, where="precision")
     return Narrowed(made, precision, kept)
