@@ -160,7 +160,8 @@ def check(manifest: Manifest, machine: Machine, installed: str, where: str = "")
     if reason:
         raise BadInput(reason, where=where, hint=_rebuild(manifest))
     if machine.gpu is not None and target.backend == "rtx":
-        _compiled(target, machine.gpu, where)
+        named = manifest.engine.capabilities if manifest.engine is not None else ()
+        _compiled(target, named or target.suffixes or CAPABILITIES, machine.gpu, where)
     elif machine.gpu is not None and (other := _tuned(manifest, machine.gpu)):
         raise BadInput(other, where=where, hint=_rebuild(manifest))
 
@@ -199,9 +200,8 @@ def _tuned(manifest: Manifest, gpu: Gpu) -> str:
     return f"it was built on {made}, and this machine has {gpu}"
 
 
-def _compiled(target: Target, gpu: Gpu, where: str) -> None:
+def _compiled(target: Target, compiled: tuple[str, ...], gpu: Gpu, where: str) -> None:
     """TensorRT-RTX runs on the capabilities that it compiled for, sm120 standing for what is newer too."""
-    compiled = target.suffixes or CAPABILITIES
     if gpu.sm in compiled or ("sm120" in compiled and gpu.capability > _BLACKWELL):
         return
     if gpu.sm in CAPABILITIES:

@@ -7,6 +7,7 @@ import importlib.util
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -108,9 +109,22 @@ def test_every_method_is_called() -> None:
 @without_gpu
 @pytest.mark.parametrize("name", CALLS)
 def test_without_a_gpu_each_call_says_so(name: str) -> None:
-    with pytest.raises(BackendMissing, match=r"gives cudaError(InsufficientDriver|NoDevice)") as caught:
+    with pytest.raises(BackendMissing, match=r"gives cudaError(InsufficientDriver|NoDevice)|dlopen") as caught:
         CALLS[name](CudaPython())
     assert caught.value.hint
+
+
+@needs_bindings
+def test_a_driver_that_does_not_load_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As cuda-bindings 12 says it: by an exception, and not by a status."""
+
+    def cuda_malloc(size: int) -> tuple[object, ...]:
+        raise RuntimeError("Failed to dlopen libcuda.so.1")
+
+    cuda = CudaPython()
+    monkeypatch.setattr(cuda, "_api", SimpleNamespace(cudaMalloc=cuda_malloc))
+    with pytest.raises(BackendMissing, match=r"dlopen libcuda\.so\.1"):
+        cuda.allocate(16)
 
 
 @pytest.mark.parametrize(

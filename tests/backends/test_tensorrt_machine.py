@@ -24,7 +24,7 @@ H100, ORIN, BLACKWELL, LATER = Gpu("H100", (9, 0)), Gpu("Orin", (8, 7)), Gpu("B"
 TOLD = {"tensorrt": "10.13.0.35", "tensorrt_rtx": "1.7.1.116"}
 LASTING, AMPERE = EngineOptions(version_compatible=True), EngineOptions(hardware="ampere+")
 SAME = EngineOptions(hardware="same-capability")
-PLAIN = EngineOptions()
+PLAIN, TWO = EngineOptions(), EngineOptions(capabilities=("sm80", "sm89"))
 
 
 def built(gpu: Gpu | None, **more: str) -> dict[str, str]:
@@ -53,6 +53,7 @@ REFUSED = [
     ("trt-fp16", built(L4), LASTING, L4, "10.9.0.34", "by TensorRT 10.13.0.35, and this machine has 10.9.0.34"),
     ("rtx-int8:sm89", built(None), PLAIN, RTX4090, "1.8.0.1", "by TensorRT-RTX 1.7.1.116, and this machine has 1.8"),
     ("rtx-int8:sm89", built(None), PLAIN, A100, "1.7.1.116", "for sm89, and this machine has NVIDIA A100 (sm80)"),
+    ("rtx-int8", built(None), TWO, T4, "1.7.1.116", "for sm80, sm89, and this machine has Tesla T4 (sm75)"),
     ("rtx-int8", built(None), PLAIN, H100, "1.7.1.116", "no sm90 among its targets, and this machine has H100 (sm90)"),
     ("rtx-int8", built(None), PLAIN, ORIN, "1.7.1.116", "no sm87 among its targets"),
     ("rtx-int8:sm89", built(None), PLAIN, BLACKWELL, "1.7.1.116", "for sm89, and this machine has B (sm121)"),

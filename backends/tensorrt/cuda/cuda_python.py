@@ -115,7 +115,10 @@ class CudaPython:
 
     def _ask(self, function: Callable[..., tuple[Any, ...]], *arguments: Any) -> Any:
         """What the call gives beside its status: nothing, a value, or several."""
-        status, *values = function(*arguments)
+        try:
+            status, *values = function(*arguments)
+        except RuntimeError as error:  # cuda-bindings 12 without a driver has no status to give
+            raise BackendMissing(str(error), where=STAGE, hint=_ABSENT["cudaErrorInsufficientDriver"]) from error
         if status != self._api.cudaError_t.cudaSuccess:
             raise refused(function.__name__, status.name, self._text(status))
         return values[0] if len(values) == 1 else tuple(values)
