@@ -30,6 +30,8 @@ MAGNIFIERS = {
 """Ops that need small values exact, and the ops at which that demand on those before them ends."""
 BOUNDS = {"Clip": (1, 2)}
 """Inputs that only bound what others hold: a bound beyond the type may as well be the type's own."""
+BIASES = {"Conv": 2, "ConvTranspose": 2, "Gemm": 2}
+"""Inputs that are added to much larger sums, so that their smallest values do not count."""
 
 
 @dataclass(frozen=True)
@@ -93,9 +95,8 @@ def shaky_scale(node: ir.Node, form: Format) -> str | None:
 
 def _of_values(node: ir.Node, form: Format, found: Extents) -> str | None:
     for side, values in (("input", node.inputs), ("output", node.outputs)):
-        bounds = BOUNDS.get(node.op_type, ()) if side == "input" else ()
-        for index, value in enumerate(values):
-            if value is None or index in bounds or (extent := found.get(value)) is None:
+        for value in values:
+            if value is None or value.is_initializer() or (extent := found.get(value)) is None:
                 continue
             if magnitude(extent) > form.largest:
                 return f"its {side} {value.name!r} reaches {_extreme(extent):.3g}; {form.name} ends at {_end(form):.5g}"
@@ -113,21 +114,26 @@ def _of_constants(node: ir.Node, form: Format) -> str | None:
             lost = shaky_scale(maker, form)
         else:
             array = ir.const(value)
-            told = None if array is None else _loss(array, form)
+            bias = BIASES.get(node.op_type) == index
+            told = None if array is None else _loss(array, form, small=not bias)
             lost = None if told is None else f"its constant {value.name!r} {told}"
         if lost is not None:
             return lost
     return None
 
 
-def _loss(array: ir.Array, form: Format) -> str | None:
-    """What rounding a constant to the narrow type would lose, beyond the type's usual precision."""
+def _loss(array: ir.Array, form: Format, *, small: bool = True) -> str | None:
+    """What rounding a constant to the narrow type would lose, beyond the type's usual precision.
+
+    Args:
+        small: whether what is lost of small values counts.
+    """
     exact = array.astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
         noise = float(np.square(exact - array.astype(form.dtype.numpy()).astype(np.float64)).sum())
     if not math.isfinite(noise):
         return f"reaches {float(np.abs(exact).max()):.3g}; {form.name} ends at {_end(form):.5g}"
-    if not form.least:
+    if not (small and form.least):
         return None
     decibel = math.inf if noise == 0.0 else 10.0 * math.log10(float(np.square(exact).sum()) / noise)
     small = f"has values as small as {float(np.abs(exact[exact != 0.0]).min(initial=math.inf)):.2g}"

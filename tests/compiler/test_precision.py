@@ -151,6 +151,8 @@ KEPT = [
     pytest.param("{ y = Div(x, z) }", {"z": (-1, 1)}, {"Div0": "comes down to 0"}, id="division by 0"),
     pytest.param("{ y = Div(x, z) }", {"z": (1, 2)}, {}, id="division"),
     pytest.param("<float c = {1e-12}> { y = Add(x, c) }", {}, {"Add0": "as small as 1e-12"}, id="constant lost"),
+    pytest.param("<float[3] c = {1e-9, 2e-9, 0.0}> { y = Gemm(x, w, c) }", {}, {}, id="a small bias"),
+    pytest.param("<float[3] c = {1e6, 0.0, 0.0}> { y = Gemm(x, w, c) }", {}, {"Gemm0": "1e+06"}, id="a large bias"),
     pytest.param("<float c = {1e6}> { y = Div(x, c) }", {}, {"Div0": "reaches 1e+06"}, id="constant too large"),
     pytest.param(
         "<float c = {-3e38}> { m = Mul(z, c) y = Add(x, m) }",
@@ -177,7 +179,7 @@ KEPT = [
 
 @pytest.mark.parametrize("body, ranges, kept", KEPT)
 def test_kept(body: str, ranges: dict[str, tuple[float, float]], kept: dict[str, str]) -> None:
-    extra = {"w": np.eye(3, dtype=np.float32)} if "w)" in body else {}
+    extra = {"w": np.eye(3, dtype=np.float32)} if re.search(r" w[,)]", body) else {}
     model = model_of(f"(float[2,3] x, float[2,3] z) => (float y) {body}".replace("float y", "float[A,B] y"), **extra)
     result = narrow(model, FLOAT16, {name: Range(*bounds) for name, bounds in ranges.items()})
     assert set(result.kept) == set(kept)
