@@ -17,6 +17,7 @@ from hypothesis.extra import numpy as hnp
 from effc.backends.tensorrt import library, loading, machine
 from effc.backends.tensorrt.execution import Execution
 from effc.backends.tensorrt.monitor import Log, logger
+from effc.backends.tensorrt.outputs import Found, allocator
 from effc.backends.tensorrt.runner import Session
 from effc.backends.tensorrt.tensors import DTYPES, Tensor, as_bytes, batch, described, from_bytes, taken
 from effc.core import worker
@@ -286,3 +287,16 @@ def test_on_a_gpu_an_engine_computes(plan: bytes, tmp_path: Path) -> None:
     assert min(timing.gpu) > 0
     assert min(timing.copies) > 0
     assert runner.throughput({"x": x}, 2, 0.05) > 0
+
+
+@needs_rtx
+def test_the_allocator_is_one_of_the_librarys() -> None:
+    import tensorrt_rtx as trt
+
+    found = Found({"y": (4096, 64)})
+    made: Any = allocator(library.load("rtx"), found)
+    assert isinstance(made, trt.IOutputAllocator)
+    assert made.reallocate_output_async("y", 0, 64, 256, 0) == made.reallocate_output("y", 0, 64, 256) == 4096
+    assert made.reallocate_output_async("y", 0, 65, 256, 0) is None
+    made.notify_shape("y", trt.Dims([2, 3]))
+    assert found.shapes == {"y": (2, 3)}
