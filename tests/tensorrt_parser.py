@@ -20,7 +20,7 @@ class Parser:
         self._builder = trt.Builder(self._logger)
 
     def parse(self, model: bytes) -> str:
-        """Empty where the parser takes the model, else its first complaint."""
+        """Empty where the parser takes the model, else its first complaint, or the input whose values are dims."""
         return self._network(model)[1]
 
     def build(self, model: bytes, feeds: Mapping[str, np.ndarray]) -> str:
@@ -32,9 +32,6 @@ class Parser:
         profile, needed = self._builder.create_optimization_profile(), False
         for index in range(network.num_inputs):
             tensor = network.get_input(index)
-            if tensor.is_shape_tensor:
-                values, needed = [int(v) for v in feeds[tensor.name].ravel()], True
-                profile.set_shape_input(tensor.name, values, values, values)
             if -1 in tuple(tensor.shape):
                 dims, needed = feeds[tensor.name].shape, True
                 profile.set_shape(tensor.name, dims, dims, dims)
@@ -48,6 +45,7 @@ class Parser:
         network = self._builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
         parser = trt.OnnxParser(network, self._logger)
         if parser.parse(model):
-            return network, ""
+            inputs = (network.get_input(index) for index in range(network.num_inputs))
+            return network, next((f"{t.name} decides shapes" for t in inputs if t.is_shape_tensor), "")
         error = parser.get_error(0)
         return network, f"{error.node_operator()}: {error.desc()[:300]}"

@@ -22,6 +22,14 @@ _BYTES = frozenset({"Cast", "CastLike", "Identity", "Equal", "Shape", "Size"})
 """Ops that read uint8."""
 
 
+_SHAPES = {
+    **dict.fromkeys(("Expand", "OneHot", "Pad", "Reshape", "Split", "Tile", "TopK", "CumSum"), (1,)),
+    **dict.fromkeys(("BlackmanWindow", "ConstantOfShape", "HammingWindow", "HannWindow"), (0,)),
+    **{"Range": (0, 1, 2), "Resize": (3,), "Slice": (1, 2, 3, 4), "Loop": (0,)},
+}
+"""Positions of the inputs whose values make dims of the outputs."""
+
+
 def refusals(model: ir.Model, target: Target) -> tuple[Refusal, ...]:
     """Every node that TensorRT does not take, in graph order.
 
@@ -30,7 +38,7 @@ def refusals(model: ir.Model, target: Target) -> tuple[Refusal, ...]:
     """
     graph = model.graph
     found = (_refusal(node, target) for node in nodes(graph))
-    return (*_interface(graph), *(refusal for refusal in found if refusal is not None))
+    return (*_interface(graph), *_deciding(graph), *(refusal for refusal in found if refusal is not None))
 
 
 def nodes(graph: Iterable[ir.Node]) -> Iterator[ir.Node]:
@@ -91,6 +99,33 @@ def _interface(graph: ir.Graph) -> Iterator[Refusal]:
             if value.dtype == ir.DataType.DOUBLE:
                 hint = "export the model in float32"
                 yield Refusal(value.name or "?", kind, "it is float64, which engines compute in float32", hint)
+
+
+def _deciding(graph: ir.Graph) -> Iterator[Refusal]:
+    """Inputs whose values are dims: an engine would need a range for each value."""
+    found: set[ir.Value] = set()
+    pending = [value for node in nodes(graph) for value in _operands(node)]
+    while pending:
+        value = pending.pop()
+        maker = value.producer()
+        if value in found or (maker is not None and maker.op_type in ("Shape", "Size")):
+            continue
+        found.add(value)
+        pending += [source for source in (maker.inputs if maker is not None else ()) if source is not None]
+    reason = "its values decide the shapes of other tensors, so an engine cannot be planned for it"
+    for value in graph.inputs:
+        if value in found:
+            yield Refusal(value.name or "?", "input", reason, "make it a constant of the model")
+
+
+def _operands(node: ir.Node) -> Iterator[ir.Value]:
+    """Inputs of a node whose values make dims."""
+    if node.op_type == "Loop" and len(node.outputs) <= len(node.inputs) - 2:
+        return
+    for position in _SHAPES.get(node.op_type, ()):
+        value = node.inputs[position] if len(node.inputs) > position else None
+        if value is not None:
+            yield value
 
 
 def _named(dtype: ir.DataType) -> str:

@@ -14,7 +14,6 @@ import pytest
 
 from effc.backends.tensorrt.support import refusals
 from effc.compiler import ir, upgrade
-from effc.compiler.settle import settle
 from effc.core.errors import BadInput, Refusal
 from effc.core.target import Target
 from effc.core.worker import Worker
@@ -42,11 +41,9 @@ def parser() -> Iterator[Worker]:
         yield worker
 
 
-def prepared(model: onnx.ModelProto, name: str) -> ir.Model:
+def prepared(model: onnx.ModelProto) -> ir.Model:
     """The model at the internal opset with its shapes."""
-    made = ir.from_bytes(upgrade.upgrade(model.SerializeToString(), ir.INTERNAL_OPSET))
-    settle(made, where=name)
-    return made
+    return ir.from_bytes(upgrade.upgrade(model.SerializeToString(), ir.INTERNAL_OPSET))
 
 
 def complaint(parser: Worker, model: ir.Model, feeds: Mapping[str, np.ndarray] | None) -> str:
@@ -66,14 +63,14 @@ def disagreement(found: tuple[Refusal, ...], complained: str, *, built: bool) ->
 
 @pytest.mark.parametrize("shard", range(SHARDS))
 def test_the_table_says_what_the_parser_says(shard: int, parser: Worker) -> None:
-    """Every node test is parsed; a twelfth of them is built too."""
+    """Every node test is parsed, but for functions that are written out what others are; a twelfth is built too."""
     different, asked = {}, 0
     for name, case in conformance.cases().items():
         number = zlib.crc32(name.encode())
-        if number % SHARDS != shard or name in FOLDED:
+        if number % SHARDS != shard or name in FOLDED or ("attention" in name and name.endswith("_expanded")):
             continue
         try:
-            model = prepared(case.model, name)
+            model = prepared(case.model)
         except BadInput:  # ops that are newer than the internal opset
             continue
         feeds = case.feeds if number // SHARDS % SHARDS == 0 else None
@@ -134,6 +131,11 @@ OWN = {
         "g (int64 n, float[2] x) => (float[2] y) { c = Constant<value = bool {1}>() \n y = Loop(n, c, x)"
         " <body = b (int64 i, bool k, float[2] v) => (bool m, float[2] w) { m = Identity(k) \n w = Add(v, v) }> }"
     ),
+    "a shape at run time": "g (float[2,3] x, int64[2] s) => (float[p,q] y) { y = Reshape(x, s) }",
+    "a computed shape at run time": (
+        "g (float[2,3] x, int64[2] s) => (float[p,q] y) { t = Abs(s) \n y = Expand(x, t) }"
+    ),
+    "the shape of an input": "g (float[N,3] x, float[3] z) => (float[N,3] y) { s = Shape(x) \n y = Expand(z, s) }",
     "another domain": "g (float[2] x) => (float[2] y) { y = Odd(x) }",
     "int32 bias": (
         "g (float[1,2] x) => (float[1,2] y) <float s = {0.1}, int32[2] c = {1,2}>"
@@ -177,10 +179,10 @@ def test_own_graphs(name: str, parser: Worker) -> None:
     """What the node tests lack, built too."""
     text = OWN[name].replace("'", '"')
     domain = ', "my.domain" : 1' if "Odd" in text else ""
-    model = prepared(
-        onnx.parser.parse_model(HEAD.replace("21]", f"21{domain}]") + text.replace("Odd", "my.domain.Odd")), name
-    )
-    said = complaint(parser, model, {})
+    text = HEAD.replace("21]", f"21{domain}]") + text.replace("Odd", "my.domain.Odd")
+    model = prepared(onnx.parser.parse_model(text))
+    feeds = {v.name: np.ones([d if isinstance(d, int) else 4 for d in ir.shape(v) or ()]) for v in model.graph.inputs}
+    said = complaint(parser, model, feeds)
     assert disagreement(refusals(model, RTX), said, built=True) == ""
 
 
@@ -196,7 +198,7 @@ REASONS = [
 
 @pytest.mark.parametrize(("name", "target", "op", "reason", "hint"), REASONS)
 def test_a_refusal_says_what_why_and_what_to_do(name: str, target: Target, op: str, reason: str, hint: str) -> None:
-    found = refusals(prepared(onnx.parser.parse_model(HEAD + OWN[name]), name), target)[0]
+    found = refusals(prepared(onnx.parser.parse_model(HEAD + OWN[name])), target)[0]
     assert found.op == op
     assert reason in found.reason
     assert hint in found.hint
@@ -204,7 +206,7 @@ def test_a_refusal_says_what_why_and_what_to_do(name: str, target: Target, op: s
 
 @pytest.mark.parametrize("name", ["roi", "scatter, add"])
 def test_plugins_make_a_difference(name: str) -> None:
-    model = prepared(onnx.parser.parse_model(HEAD + OWN[name].replace("'", '"')), name)
+    model = prepared(onnx.parser.parse_model(HEAD + OWN[name].replace("'", '"')))
     assert refusals(model, RTX) and not refusals(model, TRT)
 
 
