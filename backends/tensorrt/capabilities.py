@@ -61,8 +61,14 @@ def _beyond_turing(model: ir.Model) -> tuple[Refusal, ...]:
     return tuple(
         Refusal(node.name or "?", node.op_type, f"TensorRT-RTX has no float32 {what} for {TURING}", hint)
         for node in model.graph
-        if node.outputs[0].dtype == ir.DataType.FLOAT and (what := _kind(node))
+        if _dtype(node) in (ir.DataType.FLOAT, None) and (what := _kind(node))
     )
+
+
+def _dtype(node: ir.Node) -> ir.DataType | None:
+    """What a node computes in: its output's type, or where that is not known an input's."""
+    values = [*node.outputs, *(value for value in node.inputs if value is not None)]
+    return next((value.dtype for value in values if value.dtype is not None), None)
 
 
 def _kind(node: ir.Node) -> str:

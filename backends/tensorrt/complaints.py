@@ -27,9 +27,13 @@ class Complaint:
 
 
 _COMPLAINTS = (
-    Complaint(r"(?i)out ?of ?memory|bad_alloc|cudaErrorMemoryAllocation|CUDA_ERROR_OUT_OF_MEMORY", MEMORY, MEMORY_HINT),
     Complaint(
-        r"workspace limit|insufficient workspace",
+        r"(?i)out_?\s?of_?\s?memory|bad_alloc|MemoryAllocation|CHECK\(p\) failed|Resource temporarily unavailable",
+        MEMORY,
+        MEMORY_HINT,
+    ),
+    Complaint(
+        r"workspace (?:limit|memory)|insufficient workspace",
         "no kernel fits into the workspace",
         "allow more with --workspace, or leave it out: the default is the GPU's whole memory",
     ),

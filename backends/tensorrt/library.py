@@ -71,11 +71,14 @@ def load(flavour: str) -> Trt:
     Raises:
         BackendMissing: it is not installed, its shared libraries do not load, or its version is not one of those
             that this backend is written for.
+        MemoryError: there is no room for it.
     """
     library = LIBRARIES[flavour]
     try:
         found = cast(Trt, importlib.import_module(library.module))
     except (ImportError, OSError, RuntimeError) as error:
+        if "bad_alloc" in str(error) or "Cannot allocate memory" in str(error):
+            raise MemoryError from error
         raise BackendMissing(f"{library.title} does not load: {error}", hint=library.install) from error
     if (reason := unfit(library, found.__version__)) is not None:
         raise BackendMissing(reason, hint=library.install)

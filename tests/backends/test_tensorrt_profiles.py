@@ -1,4 +1,4 @@
-"""Optimization profiles: from what the model and the user say to what the builder gets, or an error that says why not."""
+"""Optimization profiles: from what the model and the user say to what the builder gets, or why it cannot be."""
 
 from __future__ import annotations
 

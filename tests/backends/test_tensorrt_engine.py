@@ -1,0 +1,473 @@
+"""Engines that TensorRT-RTX really builds here, and every way in which a build fails, each with its own words."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import onnx
+import onnx.parser
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from effc.backends.base import EmitOptions, Emitted
+from effc.backends.tensorrt import cache, capabilities, complaints
+from effc.backends.tensorrt.backend import CAPABILITIES
+from effc.backends.tensorrt.emit import FILE_NAME, emit, finish
+from effc.backends.tensorrt.engine import Job
+from effc.backends.tensorrt.monitor import PERCENT, Meter
+from effc.compiler import ir
+from effc.core.errors import BackendFailed, BadInput, UnsupportedOps
+from effc.core.manifest import TYPED_NAME, TensorInfo
+from effc.core.options import EngineOptions, ShapeRange
+from effc.core.progress import Progress
+from effc.core.target import Target
+from effc.core.worker import Worker
+
+TESTS = str(Path(__file__).parents[1])
+SM89 = Target.parse("rtx-fp32:sm89")
+DTYPES = {
+    "float32": (1, np.float32),
+    "float16": (10, np.float16),
+    "bfloat16": (16, ml_dtypes.bfloat16),
+    "int8": (3, np.int8),
+    "float8": (17, ml_dtypes.float8_e4m3fn),
+}
+POOLED = "[conv] c = Conv<pads=[1,1,1,1]>({0}, {1}) [relu] r = Relu(c) [pool] p = GlobalAveragePool(r)"
+PRODUCT = "[flat] f = Flatten(p) [product] m = MatMul(f, v)"
+
+
+def model(text: str, **weights: NDArray[np.generic]) -> onnx.ModelProto:
+    """A model over `x` of the text form's body or, with its own signature, graph; opset 21."""
+    graph = text if text.startswith("g (") else f"g (float[N,3,8,8] x) => (float[N,?,?,?] y) {{ {text} }}"
+    made = onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["": 21, "own": 1]> {graph}')
+    made.graph.initializer.extend(onnx.numpy_helper.from_array(array, name) for name, array in weights.items())
+    return made
+
+
+def narrow(dtype: str, product: bool = False) -> onnx.ModelProto:
+    """A convolution between casts, and with `product` a matrix product behind it."""
+    number, kind = DTYPES[dtype]
+    draw = np.random.default_rng(0)
+    weights = {"w": draw.standard_normal((8, 3, 3, 3)), "v": draw.standard_normal((8, 10))}
+    given_ = {name: weights[name].astype(kind) for name in ("w", "v")[: 1 + product]}
+    body, last = POOLED.format("h", "w") + (PRODUCT if product else ""), "m" if product else "p"
+    out = "[N,10]" if product else "[N,8,1,1]"
+    text = f"[in] h = Cast<to={number}>(x) {body} [out] y = Cast<to=1>({last})"
+    return model(f"g (float[N,3,8,8] x) => (float{out} y) {{ {text} }}", **given_)
+
+
+def quantized(dtype: str) -> onnx.ModelProto:
+    """A convolution between Q/DQ pairs."""
+    pairs = " ".join(
+        f"[{n}q] {n}q = QuantizeLinear({n}, s, z) [{n}d] {n}d = DequantizeLinear({n}q, s, z)" for n in ("x", "w")
+    )
+    weights = np.random.default_rng(0).standard_normal((8, 3, 3, 3)).astype(np.float32)
+    zero = np.zeros((), DTYPES[dtype][1])
+    return model(f"{pairs} {POOLED.format('xd', 'wd')} y = Identity(p)", w=weights, s=np.float32(0.03), z=zero)
+
+
+def build(folder: Path, proto: onnx.ModelProto, target: Target = SM89, options: EmitOptions | None = None) -> Emitted:
+    """Emit as the build does: the typed ONNX lies in the folder already."""
+    folder.mkdir(exist_ok=True)
+    onnx.save(proto, folder / TYPED_NAME)
+    return emit(ir.from_proto(proto), target, options or EmitOptions(), folder)
+
+
+def engine(**options: object) -> EmitOptions:
+    return EmitOptions(engine=EngineOptions(**options))  # type: ignore[arg-type]
+
+
+def contents(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+PRECISIONS = {
+    "fp32": (narrow("float32"), CAPABILITIES),
+    "fp32 product": (narrow("float32", product=True), CAPABILITIES[1:]),
+    "fp16": (narrow("float16", product=True), CAPABILITIES),
+    "bf16": (narrow("bfloat16", product=True), CAPABILITIES[1:]),
+    "int8": (quantized("int8"), CAPABILITIES),
+    "fp8": (quantized("float8"), CAPABILITIES[3:]),
+}
+"""Name, whose first word is the precision, to a typed model and the GPUs that can take it."""
+
+
+@pytest.mark.parametrize("name", PRECISIONS)
+def test_built_for_all_that_take_it(name: str, tmp_path: Path) -> None:
+    proto, expected = PRECISIONS[name]
+    emitted = build(tmp_path, proto, Target.parse(f"rtx-{name.split(maxsplit=1)[0]}"))
+    assert emitted.files == (emitted.main,) == (FILE_NAME,)
+    assert emitted.engine is not None and emitted.engine.capabilities == expected
+    assert (tmp_path / FILE_NAME).stat().st_size > 1000
+    (given_,) = emitted.inputs
+    assert given_ == TensorInfo("x", "float32", ("N", 3, 8, 8), "NCHW")
+    assert emitted.profiles == ({"x": ShapeRange((1, 3, 8, 8), (1, 3, 8, 8), (32, 3, 8, 8))},)
+
+
+@pytest.mark.parametrize("name", PRECISIONS)
+def test_the_library_agrees_on_who_takes_it(name: str, tmp_path: Path) -> None:
+    """One by one, past our own table: what TensorRT-RTX refuses is what the table leaves out, and it is said why."""
+    proto, expected = PRECISIONS[name]
+    onnx.save(proto, tmp_path / TYPED_NAME)
+    span = ({"x": ShapeRange((1, 3, 8, 8), (1, 3, 8, 8), (2, 3, 8, 8))},)
+    for capability in ("sm75", "sm86", "sm120"):
+        options = EmitOptions(engine=EngineOptions(capabilities=(capability,)), profiles=span)
+        if capability in expected:
+            assert finish(tmp_path, SM89, options) == (FILE_NAME,)
+            continue
+        with pytest.raises(BackendFailed, match=f"{capability}|{capability.upper()}") as caught:
+            finish(tmp_path, SM89, options)
+        assert "leave th" in caught.value.hint
+
+
+def test_turing_named_lists_every_product(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedOps) as caught:
+        build(tmp_path, narrow("float32", product=True), Target.parse("rtx-fp32:sm75+sm89"))
+    (refusal,) = caught.value.refusals
+    assert (refusal.node, refusal.op) == ("product", "MatMul")
+    assert "no float32 matrix products for sm75" in refusal.reason
+    assert contents(tmp_path) == {TYPED_NAME}
+
+
+@pytest.mark.parametrize(
+    ("op", "fits"),
+    [
+        ("y = Einsum<equation='ij,jk->ik'>(x, v)", False),
+        ("y = Einsum<equation='ij->ji'>(x)", True),
+        ("y = Gemm(x, v)", False),
+        ("y = Conv(x, v)", True),
+    ],
+)
+def test_products_that_turing_lacks(op: str, fits: bool) -> None:
+    proto = model(f"g (float[2,4] x, float[4,3] v) => (float[a,b] y) {{ {op.replace(chr(39), chr(34))} }}")
+    found = ir.from_proto(proto)
+    assert ("sm75" in capabilities.compiled_for(Target.parse("rtx-fp32"), found)) is fits
+    assert capabilities.compiled_for(Target.parse("trt-fp32"), found) == ()
+
+
+def test_every_unsupported_node_at_once(tmp_path: Path) -> None:
+    body = "[a] a = Det(x) [b] b = Relu(x) [c] z = own.Special(b) [d] y = Bernoulli(b)"
+    proto = model(f"g (float[4,4] x) => (float[] a, float[4,4] z, float[4,4] y) {{ {body} }}")
+    with pytest.raises(UnsupportedOps) as caught:
+        build(tmp_path, proto)
+    assert [(refusal.node, refusal.op) for refusal in caught.value.refusals] == [
+        ("a", "Det"),
+        ("c", "Special"),
+        ("d", "Bernoulli"),
+    ]
+    assert all("its parser does not take" in refusal.reason for refusal in caught.value.refusals)
+    assert "Plugin not found" in caught.value.refusals[1].reason
+    assert contents(tmp_path) == {TYPED_NAME}
+
+
+def test_an_input_that_decides_shapes(tmp_path: Path) -> None:
+    proto = model("g (float[4,6] x, int64[2] dims) => (float[a,b] y) { y = Reshape(x, dims) }")
+    with pytest.raises(UnsupportedOps, match="input 'dims': its values decide the shapes of other tensors"):
+        build(tmp_path, proto)
+
+
+DAMAGED = {
+    "no ONNX": (b"\x00\x01 not a model", "Failed to parse|could not be parsed|no engine was built"),
+    "empty": (b"", "no engine was built"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_a_damaged_model(name: str, tmp_path: Path) -> None:
+    (tmp_path / TYPED_NAME).write_bytes(DAMAGED[name][0])
+    with pytest.raises(BackendFailed, match=DAMAGED[name][1]) as caught:
+        finish(tmp_path, SM89, engine(capabilities=("sm89",)))
+    assert caught.value.exit_code == 6
+    assert contents(tmp_path) == {TYPED_NAME}
+
+
+OPTIONS = {
+    "no TF32": {"tf32": False},
+    "workspace": {"workspace_mb": 1024},
+    "weight streaming": {"weight_streaming": True},
+}
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """An engine of default options."""
+    folder = tmp_path_factory.mktemp("plain")
+    build(folder, narrow("float32", product=True))
+    return (folder / FILE_NAME).read_bytes()
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_options_reach_the_library(name: str, plain: bytes, tmp_path: Path) -> None:
+    emitted = build(tmp_path, narrow("float32", product=True), options=engine(**OPTIONS[name]))
+    assert (tmp_path / FILE_NAME).read_bytes() != plain
+    assert emitted.engine == EngineOptions(**OPTIONS[name], capabilities=("sm89",))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("level", [0, 5])
+def test_a_level_builds(level: int, tmp_path: Path) -> None:
+    assert build(tmp_path, narrow("float32"), options=engine(level=level)).files == (FILE_NAME,)
+
+
+def test_same_bytes_in_another_place(plain: bytes, tmp_path: Path) -> None:
+    for folder in (tmp_path / "a", tmp_path / "another with a longer name"):
+        build(folder, narrow("float32", product=True))
+        assert (folder / FILE_NAME).read_bytes() == plain
+
+
+def test_several_profiles(tmp_path: Path) -> None:
+    spans = [ShapeRange((n, 3, 8, 8), (n, 3, 8, 8), (n + 1, 3, 8, 8)) for n in (1, 8)]
+    given_ = tuple({"x": span} for span in spans)
+    assert build(tmp_path, narrow("float16"), options=EmitOptions(profiles=given_)).profiles == given_
+
+
+def test_weights_beside_the_model(tmp_path: Path) -> None:
+    proto = narrow("float32", product=True)
+    onnx.save(proto, tmp_path / TYPED_NAME, save_as_external_data=True, location=f"{TYPED_NAME}.data", size_threshold=0)
+    options = engine(capabilities=("sm89",))
+    span = ({"x": ShapeRange((1, 3, 8, 8), (1, 3, 8, 8), (32, 3, 8, 8))},)
+    assert finish(tmp_path, SM89, replace(options, profiles=span)) == (FILE_NAME,)
+
+
+@pytest.mark.parametrize(
+    ("options", "where", "hint"),
+    [
+        ({"hardware": "ampere+"}, "--hardware-compatible", "--target rtx-fp32:sm120+sm121"),
+        ({"version_compatible": True}, "--version-compatible", "trt target"),
+        ({"refit": True}, "--refit", "--defer"),
+    ],
+)
+def test_what_rtx_cannot_be_asked(options: dict[str, object], where: str, hint: str) -> None:
+    with pytest.raises(BadInput, match="TensorRT-RTX does not take it") as caught:
+        capabilities.check(SM89, EngineOptions(**options), "no driver")  # type: ignore[arg-type]
+    assert caught.value.where == where
+    assert hint in caught.value.hint
+    capabilities.check(Target.parse("trt-fp32"), EngineOptions(**options), "no driver")  # type: ignore[arg-type]
+
+
+def test_refit_with_a_gpu_is_no_matter() -> None:
+    capabilities.check(SM89, EngineOptions(refit=True), None)
+
+
+@pytest.mark.parametrize("megabytes", [0, 1])
+def test_a_workspace_that_holds_no_kernel(megabytes: int, tmp_path: Path) -> None:
+    with pytest.raises(BackendFailed, match="no kernel fits into the workspace") as caught:
+        build(tmp_path, narrow("float32", product=True), options=engine(workspace_mb=megabytes))
+    assert "--workspace" in caught.value.hint
+    assert contents(tmp_path) == {TYPED_NAME}
+
+
+class Seen(Progress):
+    """Keeps what it is told, and calls `act` at the first."""
+
+    def __init__(self, act: object = None) -> None:
+        super().__init__()
+        self.steps: list[int] = []
+        self.act = act
+
+    def advance(self, done: int, total: int | None = None) -> None:
+        assert total == PERCENT
+        self.steps.append(done)
+        if callable(self.act):
+            self.act()
+            self.act = None
+
+
+def test_progress_rises_to_the_end(tmp_path: Path) -> None:
+    seen = Seen()
+    build(tmp_path, narrow("float32", product=True), options=EmitOptions(progress=seen))
+    assert seen.steps == sorted(set(seen.steps))
+    assert seen.steps[-1] == PERCENT and len(seen.steps) > 5
+
+
+def kill_children() -> None:
+    """End this process's children as the system does when memory runs out."""
+    for task in Path("/proc/self/task").iterdir():
+        for child in (task / "children").read_text().split():
+            os.kill(int(child), signal.SIGKILL)
+
+
+def test_a_killed_build(tmp_path: Path) -> None:
+    with pytest.raises(BackendFailed, match="was killed by SIGKILL") as caught:
+        build(tmp_path, narrow("float32"), options=EmitOptions(progress=Seen(kill_children)))
+    assert caught.value.exit_code == 6
+    assert "memory" in caught.value.hint
+    assert contents(tmp_path) == {TYPED_NAME}
+
+
+def test_a_build_that_takes_too_long(tmp_path: Path) -> None:
+    with pytest.raises(BackendFailed, match="no answer within") as caught:
+        build(tmp_path, narrow("float32"), options=engine(timeout_s=0.01))
+    assert "--build-timeout" in caught.value.hint
+    assert contents(tmp_path) == {TYPED_NAME}
+
+
+LIMITED = """
+import resource, sys
+from pathlib import Path
+from effc.backends.base import EmitOptions
+from effc.backends.tensorrt.emit import finish
+from effc.core.errors import EffcError
+from effc.core.options import EngineOptions
+from effc.core.target import Target
+resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[2]),) * 2)
+try:
+    finish(Path(sys.argv[1]), Target.parse("rtx-fp32:sm89"), EmitOptions(engine=EngineOptions(capabilities=("sm89",))))
+except EffcError as error:
+    print(error)
+    sys.exit(error.exit_code)
+"""
+
+
+def test_out_of_memory(tmp_path: Path) -> None:
+    """Under a real limit of 470 MiB: the library takes most of it, which leaves too little for 128 MiB of weights."""
+    body = "g (float[1,4096] x) => (float[1,8192] y) { y = MatMul(x, w) }"
+    onnx.save(model(body, w=np.ones((4096, 8192), np.float32)), tmp_path / TYPED_NAME)
+    command = [sys.executable, "-c", LIMITED, str(tmp_path), str(470 << 20)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (6, "")
+    assert "it ran out of memory" in done.stdout and "hint: free memory" in done.stdout
+    assert contents(tmp_path) == {TYPED_NAME}
+
+
+@pytest.fixture
+def child() -> Iterator[Worker]:
+    """A child that finds the tests' own helpers."""
+    with Worker("try", env={"PYTHONPATH": TESTS}) as worker:
+        yield worker
+
+
+def test_a_build_that_nobody_waits_for_is_cancelled(child: Worker, tmp_path: Path) -> None:
+    onnx.save(narrow("float32"), tmp_path / TYPED_NAME)
+    span = ({"x": ShapeRange((1, 3, 8, 8), (1, 3, 8, 8), (2, 3, 8, 8))},)
+    options = EngineOptions(capabilities=("sm89",))
+    with pytest.raises(BackendFailed, match="the build was cancelled"):
+        child.call("tensorrt_tries:build_unheard", Job(SM89, tmp_path / TYPED_NAME, tmp_path / "e", options, span))
+    assert contents(tmp_path) == {TYPED_NAME}
+
+
+@pytest.mark.parametrize("damage", [None, b"", b"garbage", b"ptrtd\x00\x00\x00\x98" + bytes(40)])
+def test_timing_cache(damage: bytes | None, child: Worker, tmp_path: Path) -> None:
+    """Absent, empty or damaged: the build goes on with a new one; what cannot be written is noted."""
+    notes, kept = child.call("tensorrt_tries:timing_cache", damage, tmp_path)
+    assert len(kept) > 100
+    assert any("was not kept" in note for note in notes)
+
+
+def test_timing_cache_that_cannot_be_read(child: Worker, tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    notes, kept = child.call("tensorrt_tries:timing_cache", None, tmp_path)
+    assert "cannot be read" in notes[0] and kept
+
+
+def test_place_of_the_timing_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EFFC_CACHE", str(tmp_path))
+    machine = {"gpu": "NVIDIA L4", "tensorrt": "10.16.1.11"}
+    place = cache.place(None, machine, EngineOptions())
+    assert place is not None and place.parent == tmp_path / "timing"
+    assert place.name.startswith("nvidia-l4-10.16.1.11-")
+    same = EngineOptions(timeout_s=1.0, workspace_mb=3)
+    assert cache.place(None, machine, same) == place
+    others = [(machine | {"gpu": "NVIDIA T4"}, EngineOptions()), (machine | {"tensorrt": "11.4"}, EngineOptions())]
+    others += [(machine, EngineOptions(level=5)), (machine, EngineOptions(tf32=False))]
+    assert len({place, *(cache.place(None, *other) for other in others)}) == 1 + len(others)
+    assert cache.place("", machine, EngineOptions()) is None
+    assert cache.place("mine", machine, EngineOptions()) == Path.cwd() / "mine"
+
+
+@pytest.mark.parametrize("target", ["rtx-fp32:sm89", "trt-fp32"])
+def test_deferred(target: str, tmp_path: Path) -> None:
+    (tmp_path / "times").write_bytes(b"measured elsewhere")
+    options = EmitOptions(defer=True, timing_cache=str(tmp_path / "times"))
+    emitted = build(tmp_path / "sealed", narrow("float32"), Target.parse(target), options)
+    assert (emitted.main, emitted.files) == (FILE_NAME, (cache.SLOT,))
+    assert contents(tmp_path / "sealed") == {TYPED_NAME, cache.SLOT}
+    assert emitted.profiles
+
+
+RECORDED = [
+    (
+        "IBuilder::buildSerializedNetwork: Error Code 2: OutOfMemory (Requested size was 89669247 bytes.)",
+        "out of memory",
+    ),
+    ("std::bad_alloc", "out of memory"),
+    ("MyelinCheckException: myelin_tensor.h:47: CHECK(p) failed.  In compileGraph", "out of memory"),
+    ("Unexpected exception Resource temporarily unavailable In RAIIMyelinGraph", "out of memory"),
+    ("CUDA_ERROR_OUT_OF_MEMORY", "out of memory"),
+    ("Tactic Selection: no tactics to implement the operation within workspace limit.", "no kernel fits"),
+    (
+        "Cannot compile for target(s) sm75, sm80, because the model contains HW-specific datatypes: fp8_e4m3. In x",
+        "sm75, sm80 cannot compute in fp8_e4m3",
+    ),
+    (
+        "Cannot compile operation 'a b' for Turing (SM75): FP32 GEMM is not supported. In compileGraph",
+        "Turing (SM75) has no FP32 GEMM, which node 'a b' needs",
+    ),
+    (
+        "Unable to load library: libnvinfer_lean.so.10: libnvinfer_lean.so.10: cannot open",
+        "libnvinfer_lean.so.10 is not",
+    ),
+    ("(cudaError 35: CUDA driver version is insufficient for CUDA runtime version)", "no GPU with a driver"),
+    ("Something new: 42", "Something new: 42"),
+]
+
+
+@pytest.mark.parametrize(("message", "said"), RECORDED)
+def test_the_library_in_our_words(message: str, said: str) -> None:
+    error = complaints.failure("build", ["first", message, message])
+    assert said in error.what and error.hint
+    assert message in error.log
+
+
+def test_the_worst_complaint_wins() -> None:
+    """A machine without a GPU complains of that in every build: it is no reason where another is stated."""
+    no_gpu = "cudaError 35: CUDA driver version is insufficient"
+    assert "no kernel fits" in complaints.failure("build", [no_gpu, "workspace limit", no_gpu]).what
+    assert "the library does not say why" in complaints.failure("build", []).what
+
+
+def test_phases_add_up() -> None:
+    told: list[int] = []
+    meter = Meter(lambda done, _: told.append(done))
+    meter.start("all", None, 2)
+    meter.start("first", "all", 4)
+    assert all(meter.step("first", step) for step in range(4))
+    meter.finish("first")
+    meter.step("all", 0)
+    meter.start("second", "all", 1)
+    meter.start("within", "second", 2)
+    meter.step("within", 0)
+    meter.finish("all")
+    assert told == [12, 25, 37, 50, 75, 100]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from(["", "a", "b"]), st.integers(0, 5)), max_size=40))
+def test_progress_never_falls(events: list[tuple[str, str, int]]) -> None:
+    """Whatever order phases come in, and from whichever thread."""
+    told: list[int] = []
+    meter = Meter(lambda done, _: told.append(done))
+
+    def play(part: list[tuple[str, str, int]]) -> None:
+        for name, parent, number in part:
+            meter.start(name, parent if parent != name else None, number)
+            meter.step(name, number)
+            meter.finish(name)
+
+    threads = [threading.Thread(target=play, args=(events[start::2],)) for start in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert told == sorted(set(told))
+    assert all(0 < done <= PERCENT for done in told)
