@@ -22,7 +22,8 @@ ENOUGH_DB, TARGET_DB = 52.0, 53.0
 
 Other samples than these have been seen to have up to 2.5 dB less.
 """
-SAMPLES = 8
+SAMPLES = (4, 8)
+"""Fewer where they fill the memory that calibration takes for a batch."""
 _BLOCKS = 12
 
 
@@ -45,8 +46,7 @@ def narrow_observed(
     first = trial.narrowed({})
     if narrowing.dtype != "float16" or any(node.op_type == "QuantizeLinear" for node in model.graph):
         return first
-    size = max(1, min(SAMPLES, batch_size(model, dataset)))
-    feeds = _first_batches(dataset, size)
+    feeds = _first_batches(dataset, batch_size(model, dataset))
     return _search(trial, first, _Judge.of(model, feeds))
 
 
@@ -120,10 +120,11 @@ def _blocks(model: ir.Model, first: Narrowed) -> list[list[str]]:
 
 
 def _first_batches(dataset: Dataset, size: int) -> list[Feeds]:
-    """Batches of `size` until SAMPLES samples are there."""
+    """Batches of at most `size` samples, until enough are there."""
+    least, most = SAMPLES
     found: list[Feeds] = []
-    for feeds in dataset.batches(size):
+    for feeds in dataset.batches(min(size, most)):
         found.append(feeds)
-        if len(found) * size >= SAMPLES:
+        if len(found) * min(size, most) >= least:
             break
     return found

@@ -136,8 +136,8 @@ def _loss(array: ir.Array, form: Format, *, small: bool = True) -> str | None:
     if not (small and form.least):
         return None
     decibel = math.inf if noise == 0.0 else 10.0 * math.log10(float(np.square(exact).sum()) / noise)
-    small = f"has values as small as {float(np.abs(exact[exact != 0.0]).min(initial=math.inf)):.2g}"
-    return None if decibel >= LOSS_DB else f"{small}: {form.name} keeps {decibel:.0f} dB of it"
+    lost = f"has values as small as {float(np.abs(exact[exact != 0.0]).min(initial=math.inf)):.2g}"
+    return None if decibel >= LOSS_DB else f"{lost}: {form.name} keeps {decibel:.0f} dB of it"
 
 
 def _of_square(node: ir.Node, found: Extents) -> str | None:
