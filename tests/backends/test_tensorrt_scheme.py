@@ -96,6 +96,10 @@ PLACED = {
         "a = Exp(x)\n b = Conv(a, V)\n y = Add(b, a)",
         ["a = Exp(x)", "b = Conv([a])", "y = Add(b, a)"],
     ),
+    "activation behind a float op": (
+        "a = Exp(x)\n b = Relu(a)\n y = Conv(b, V)",
+        ["a = Exp(x)", "b = Relu(a)", "y = Conv([b])"],
+    ),
     "depthwise and pools": (
         "a = Conv<group = 4, pads = [1,1,1,1]>(x, D)\n b = MaxPool<kernel_shape = [2,2]>(a)\n c = GlobalAveragePool(b)\n y = Conv(c, V)",
         ["a = Conv([x])", "b = MaxPool([a])", "c = GlobalAveragePool([b])", "y = Conv([c])"],
@@ -194,6 +198,7 @@ def test_channels_of_weights(body: str, inputs: str, axis: int | None, scales: i
     inside = np.abs(original) <= step * (127 if precision != "fp8" else 448)
     assert (np.abs(held.astype(np.float64) * step - original) <= limit)[inside].all()
     assert inside.mean() > 0.9
+    assert scale.max() <= np.abs(original).max() / (127 if precision != "fp8" else 448) * 1.0001
 
 
 @given(st.floats(-1e3, 1e3), st.floats(-1e3, 1e3), st.floats(0, 1))
