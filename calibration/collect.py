@@ -101,6 +101,11 @@ def batch_size(model: ir.Model, dataset: Dataset) -> int:
     """As many samples at once as keep all activations within _ACTIVATION_BYTES."""
     if dataset.batch_limit is not None:
         return dataset.batch_limit
+    return fitting(model)
+
+
+def fitting(model: ir.Model) -> int:
+    """How many samples' activations fit into _ACTIVATION_BYTES, at least 1 and at most _MAX_BATCH."""
     elements = sum(_elements(value) for node in model.graph for value in node.outputs)
     return max(1, min(_MAX_BATCH, _ACTIVATION_BYTES // (4 * max(elements, 1))))
 

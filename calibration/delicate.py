@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from effc.calibration.collect import batch_size
+from effc.calibration.collect import batch_size, fitting
 from effc.calibration.readers import Dataset
 from effc.calibration.statistics import Statistics
 from effc.compiler import ir
@@ -22,8 +22,7 @@ ENOUGH_DB, TARGET_DB = 52.0, 53.0
 
 Other samples than these have been seen to have up to 2.5 dB less.
 """
-SAMPLES = (4, 8)
-"""Fewer where they fill the memory that calibration takes for a batch."""
+LEAST_SAMPLES = 4
 _BLOCKS = 12
 
 
@@ -46,7 +45,7 @@ def narrow_observed(
     first = trial.narrowed({})
     if narrowing.dtype != "float16" or any(node.op_type == "QuantizeLinear" for node in model.graph):
         return first
-    feeds = _first_batches(dataset, batch_size(model, dataset))
+    feeds = _first_batches(dataset, batch_size(model, dataset), max(LEAST_SAMPLES, fitting(model)))
     return _search(trial, first, _Judge.of(model, feeds))
 
 
@@ -119,12 +118,11 @@ def _blocks(model: ir.Model, first: Narrowed) -> list[list[str]]:
     return [[name for name in names[i : i + length] if name] for i in range(0, len(names), length)]
 
 
-def _first_batches(dataset: Dataset, size: int) -> list[Feeds]:
-    """Batches of at most `size` samples, until enough are there."""
-    least, most = SAMPLES
+def _first_batches(dataset: Dataset, size: int, samples: int) -> list[Feeds]:
+    """Batches of `size` until so many samples are there."""
     found: list[Feeds] = []
-    for feeds in dataset.batches(min(size, most)):
+    for feeds in dataset.batches(size):
         found.append(feeds)
-        if len(found) * min(size, most) >= least:
+        if len(found) * size >= samples:
             break
     return found
