@@ -27,6 +27,8 @@ _MOVES = frozenset({"QuantizeLinear", "DequantizeLinear", "ReorderInput", "Reord
 _PRECISION = {"float": "float32", "uint8": "int8"}
 _DOT_PRODUCTS = frozenset({"avx512_vnni", "avx_vnni", "asimddp"})
 _CONVERSIONS, _LAYOUT = "quantize, dequantize", "change of layout"
+_FUSED = 3
+"""At most so many nodes are fused to the end of a convolution."""
 _WORTH = 0.05
 """Advice is given for what takes at least this share of the time."""
 
@@ -48,10 +50,18 @@ class Nodes:
                 readers[name] = (*readers.get(name, ()), node)
         return cls({n.name: n for n in graph.node}, {o: n for n in graph.node for o in n.output}, readers)
 
-    def find(self, kernel: str) -> onnx.NodeProto | None:
-        """The node that a kernel is named after: by its name, or by its output."""
-        stem = _INSERTED.sub("", kernel)
-        return self.by_name.get(stem) or self.by_output.get(stem)
+    def find(self, kernel: Kernel) -> onnx.NodeProto | None:
+        """The node that a kernel does: named after it or its output; a convolution, after what was fused to its end."""
+        stem = _INSERTED.sub("", kernel.name)
+        node = self.by_name.get(stem) or self.by_output.get(stem)
+        return self._convolution(node, _FUSED) if kernel.op in ("Conv", "FusedConv") else node
+
+    def _convolution(self, node: onnx.NodeProto | None, depth: int) -> onnx.NodeProto | None:
+        """The nearest convolution at or above a node."""
+        if node is None or node.op_type == "Conv" or not depth:
+            return node if node is not None and node.op_type == "Conv" else None
+        found = (self._convolution(self.by_output.get(name), depth - 1) for name in node.input)
+        return next((maker for maker in found if maker is not None), None)
 
 
 def explain(artifact: Artifact, feeds: Feeds | None) -> Explanation:
@@ -101,7 +111,7 @@ def told(
         shares=shares(layers, reformats),
         kinds=by_kind,
         verdict=_verdict(kernels, twin),
-        advice=_advice(by_kind, kernels, twin, nodes),
+        advice=_advice(by_kind, _grouped(kernels, layers, nodes), reformats),
     )
 
 
@@ -109,13 +119,13 @@ def _times(twin: Iterable[Kernel], nodes: Nodes) -> dict[str, float]:
     """Milliseconds by the name of the node."""
     found: dict[str, float] = defaultdict(float)
     for kernel in twin:
-        if (node := nodes.find(kernel.name)) is not None:
+        if (node := nodes.find(kernel)) is not None:
             found[node.name] += kernel.ms
     return found
 
 
 def _layer(kernel: Kernel, nodes: Nodes, floats: Mapping[str, float]) -> LayerRow:
-    node = nodes.find(kernel.name)
+    node = nodes.find(kernel)
     precision = _PRECISION.get(kernel.dtype, kernel.dtype)
     names = (node.name,) if node is not None else ()
     return LayerRow(kernel.name, kernel.op, precision, names, kernel.ms, floats.get(names[0]) if names else None)
@@ -123,7 +133,7 @@ def _layer(kernel: Kernel, nodes: Nodes, floats: Mapping[str, float]) -> LayerRo
 
 def _moves(kernel: Kernel, nodes: Nodes) -> bool:
     """Whether it only changes type or layout: a Transpose does where the graph itself has none of that name."""
-    return kernel.op in _MOVES or (kernel.op == "Transpose" and nodes.find(kernel.name) is None)
+    return kernel.op in _MOVES or (kernel.op == "Transpose" and nodes.find(kernel) is None)
 
 
 def _reformat(kernel: Kernel) -> Reformat:
@@ -138,9 +148,17 @@ def _kind(kernel: Kernel, nodes: Nodes) -> str:
     """What a kernel does, whichever precision and layout it does it in."""
     if _moves(kernel, nodes):
         return _CONVERSIONS if kernel.op.endswith("tizeLinear") else _LAYOUT
-    node, op = nodes.find(kernel.name), _PREFIX.sub("", kernel.op)
+    node, op = nodes.find(kernel), _PREFIX.sub("", kernel.op)
     groups = 1 if node is None else next((a.i for a in node.attribute if a.name == "group"), 1)
     return f"grouped {op}" if groups > 1 else op
+
+
+def _grouped(kernels: Iterable[Kernel], layers: Iterable[LayerRow], nodes: Nodes) -> dict[str, list[LayerRow]]:
+    """The layers by kind; they are the kernels that compute, in the same order."""
+    found: dict[str, list[LayerRow]] = defaultdict(list)
+    for kernel, layer in zip((k for k in kernels if not _moves(k, nodes)), layers, strict=True):
+        found[_kind(kernel, nodes)].append(layer)
+    return found
 
 
 def _by_kind(kernels: Iterable[Kernel], nodes: Nodes) -> tuple[Kind, ...]:
@@ -184,30 +202,41 @@ def _verdict(kernels: tuple[Kernel, ...], twin: tuple[Kernel, ...]) -> str:
 
 
 def _advice(
-    kinds: tuple[Kind, ...], kernels: tuple[Kernel, ...], twin: tuple[Kernel, ...], nodes: Nodes
+    kinds: tuple[Kind, ...], layers: Mapping[str, list[LayerRow]], reformats: tuple[Reformat, ...]
 ) -> tuple[str, ...]:
-    """What to change, what gains most first."""
-    mine, theirs = (sum(kernel.ms for kernel in found) for found in (kernels, twin))
+    """What to change, what gains most first.
+
+    Args:
+        layers: by kind.
+    """
+    mine, theirs = sum(row.ms for row in kinds), sum(row.float_ms or 0.0 for row in kinds)
     texts = []
-    if twin and mine > theirs:
+    if mine > theirs > 0:
         texts.append("Take the float32 target here: as a whole its kernels are faster on this CPU.")
     lost = [(row.ms - row.float_ms, row) for row in kinds if row.float_ms is not None]
     for loss, row in sorted(lost, key=lambda pair: -pair[0]):
         if row.layers and loss > _WORTH * mine:
-            texts.append(_slower(row, [k for k in kernels if _kind(k, nodes) == row.kind], nodes))
-    if twin and not _DOT_PRODUCTS & set(host.cpu_flags()):
+            texts.append(_slower(row, layers.get(row.kind, []), _conversions(reformats)))
+    if theirs and not _DOT_PRODUCTS & set(host.cpu_flags()):
         texts.append("This CPU has no int8 dot products (VNNI, SDOT): int8 saves memory here, little time.")
     return tuple(texts)
 
 
-def _slower(row: Kind, kernels: list[Kernel], nodes: Nodes) -> str:
-    worst = sorted(kernels, key=lambda kernel: -kernel.ms)
-    names = [node.name for kernel in worst if (node := nodes.find(kernel.name)) is not None]
+def _conversions(reformats: Iterable[Reformat]) -> float:
+    """Milliseconds of a quantize and a dequantize kernel, by the mean of those that were measured."""
+    times = [r.ms for r in reformats if {r.source, r.target} == {"int8", "float32"} and r.ms is not None]
+    return 2 * sum(times) / len(times) if times else 0.0
+
+
+def _slower(row: Kind, layers: Iterable[LayerRow], conversions: float) -> str:
+    """A kind that is slower in int8, and its nodes that would gain more in float than conversions around them cost."""
+    gains = [((own.ms or 0.0) - own.float_ms - conversions, own) for own in layers if own.float_ms is not None]
+    names = [repr(own.nodes[0]) for gain, own in sorted(gains, key=lambda pair: -pair[0]) if gain > 0]
     count = f"{row.layers} layer" + ("s" if row.layers > 1 else "")
-    theirs = f"{row.float_ms:.3f} ms in float32" if row.float_ms else "part of other kernels in float32"
-    what = f"{row.kind}: {row.ms:.3f} ms in int8 ({count}), {theirs}"
+    what = f"{row.kind}: {row.ms:.3f} ms in int8 ({count}), {row.float_ms:.3f} ms in float32"
     if row.kind in (_CONVERSIONS, _LAYOUT):
-        return f"{row.kind}: {row.ms:.3f} ms in int8 ({count}), {row.float_ms:.3f} ms in float32."
-    if not names:
         return f"{what}."
-    return f"{what}. --keep-float may pay, first for {', '.join(map(repr, names[:3]))}."
+    if not names:
+        return f"{what}; alone in float, conversions around each would cost what it saves."
+    more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+    return f"{what}. --keep-float pays most likely for {', '.join(names[:4])}{more}."

@@ -14,7 +14,9 @@ import onnx.parser
 import pytest
 
 from effc.backends.explanation import Explanation, LayerRow, Reformat, shares
-from effc.backends.onnxruntime.profile import float_twin
+from effc.backends.onnxruntime.explain import Nodes
+from effc.backends.onnxruntime.explain import told as measured
+from effc.backends.onnxruntime.profile import Kernel, float_twin
 from effc.backends.tensorrt import borders, layers
 from effc.backends.tensorrt.explain import from_file, from_graph, from_layers
 from effc.build import build
@@ -338,3 +340,21 @@ def test_shares_add_up() -> None:
     found = shares(rows, [Reformat("r", "int8", "float32", 4, 0.5)])
     assert {name: share.time for name, share in found.items()} == {"int8": 0.75, "float32": 0.125, "reformat": 0.125}
     assert shares((replace(rows[0], ms=None),))["int8"].time is None
+
+
+def test_keep_float_is_advised_where_it_saves_more_than_conversions_cost() -> None:
+    """A convolution loses 0.8 ms; six products lose 15 us each, which two conversions of 10 us outweigh."""
+    products = [f"m{number}" for number in range(6)]
+    body = " \n ".join(["[c] a = Conv(x, w)", *(f"[{name}] {name} = Mul(a, a)" for name in products)])
+    proto = onnx.parser.parse_model(f"{HEAD}g (float[1,2,4,4] x, float[2,2,1,1] w) => (float[1,2,4,4] m5) {{ {body} }}")
+    int8 = [Kernel(name, "QLinearMul", "uint8", "uint8", 32, 0.035) for name in products]
+    floats = [Kernel(name, "Mul", "float", "float", 128, 0.02) for name in products]
+    border = Kernel("x/QuantizeLinear", "QuantizeLinear", "float", "uint8", 32, 0.01)
+    mine = (border, Kernel("c_token_1", "QLinearConv", "uint8", "uint8", 32, 1.0), *int8)
+    found = measured(mine, (Kernel("a_nchwc", "Conv", "float", "float", 128, 0.2), *floats), Nodes.of(proto.graph))
+    assert found.layers[0].nodes == ("c",) and found.layers[0].float_ms == 0.2
+    assert [kind.kind for kind in found.kinds] == ["Conv", "Mul", "quantize, dequantize"]
+    assert "Take the float32 target" in found.advice[0]
+    assert found.advice[1].endswith("--keep-float pays most likely for 'c'.")
+    assert "conversions around each would cost" in found.advice[2]
+    assert found.verdict.startswith("int8 takes 1.220 ms, float32 0.320 ms")
