@@ -24,6 +24,7 @@ from effc.core import host
 from effc.core.artifact import Artifact
 from effc.core.errors import BadInput, EffcError
 from effc.core.manifest import FILE_NAME, TensorInfo
+from effc.core.profiles import sizes
 from effc.core.progress import Progress
 
 Array = NDArray[np.generic]
@@ -243,8 +244,9 @@ def feeds_of(artifact: Artifact) -> dict[str, Array]:
     adapter = Adapter.of(artifact.manifest)
     if artifact.reference is not None:
         return adapter.feed(adapter.one(reference.read(artifact.reference).feeds))
-    draw = np.random.default_rng(0)
-    return {info.name: _random(info, draw) for info in artifact.manifest.inputs}
+    draw, inputs = np.random.default_rng(0), artifact.manifest.inputs
+    tuned = sizes({info.name: info.shape for info in inputs}, artifact.manifest.profiles)
+    return {info.name: _random(info, draw, tuned) for info in inputs}
 
 
 def onnx_feeds(artifacts: Sequence[Artifact]) -> Feeds:
@@ -255,8 +257,8 @@ def onnx_feeds(artifacts: Sequence[Artifact]) -> Feeds:
     return feeds_of(artifacts[0])
 
 
-def _random(info: TensorInfo, draw: np.random.Generator) -> Array:
-    dtype, dims = np.dtype(info.dtype), [dim if isinstance(dim, int) else 1 for dim in info.shape]
+def _random(info: TensorInfo, draw: np.random.Generator, tuned: Mapping[str, int]) -> Array:
+    dtype, dims = np.dtype(info.dtype), [dim if isinstance(dim, int) else tuned.get(dim, 1) for dim in info.shape]
     if np.issubdtype(dtype, np.floating):
         return draw.standard_normal(dims).astype(dtype)
     return np.zeros(dims, dtype) if info.scale is None else draw.integers(0, 127, dims).astype(dtype)

@@ -29,7 +29,7 @@ PRECISIONS = {
 REFUSED_BFLOAT16 = frozenset({"ConvTranspose", "HardSwish", "LpPool", "Mish"})
 """Ops that the parser or the builder has not in bfloat16 (TensorRT-RTX 1.7)."""
 CAPABILITIES = ("sm75", "sm80", "sm86", "sm89", "sm120", "sm121")
-"""The GPUs that TensorRT-RTX 1.7 compiles for ahead of time."""
+"""The GPUs that TensorRT-RTX 1.7 compiles for ahead of time; without a suffix, all from Ampere (sm80) on."""
 _LEAST = {"bf16": 80, "fp8": 89}
 """The first GPU with arithmetic of that precision, where not all have it."""
 

@@ -15,21 +15,20 @@ _CONVOLUTIONS = frozenset({"Conv", "ConvTranspose"})
 
 
 def compiled_for(target: Target, model: ir.Model) -> tuple[str, ...]:
-    """The GPUs that the engine of a typed model is compiled for: those named, else all that can take it.
+    """The GPUs that the engine of a typed model is compiled for: those named, else all from Ampere on.
 
-    TensorRT-RTX has no float32 matrix products and no float32 convolutions over volumes for Turing, which says so
-    by name in its log ("Cannot compile operation").
+    Turing must be named, as with the library's own default: kernels for it make the engine up to five times as large
+    for all. TensorRT-RTX has no float32 matrix products and no float32 convolutions over volumes for it, as its
+    log says ("Cannot compile operation").
 
     Raises:
         UnsupportedOps: Turing is named, and the model has such nodes; all of them are listed.
     """
     if target.backend != RTX:
         return ()
-    chosen = target.suffixes or capable(CAPABILITIES, target.precision)
-    refusals = _beyond_turing(model) if TURING in chosen else ()
-    if refusals and target.suffixes:
+    if TURING in target.suffixes and (refusals := _beyond_turing(model)):
         raise UnsupportedOps(str(target), refusals)
-    return tuple(name for name in chosen if not (refusals and name == TURING))
+    return target.suffixes or tuple(name for name in capable(CAPABILITIES, target.precision) if name != TURING)
 
 
 def check(target: Target, options: EngineOptions, no_gpu: str | None) -> None:

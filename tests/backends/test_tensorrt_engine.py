@@ -104,8 +104,9 @@ PRECISIONS = {
 
 
 @pytest.mark.parametrize("name", PRECISIONS)
-def test_built_for_all_that_take_it(name: str, tmp_path: Path) -> None:
-    proto, expected = PRECISIONS[name]
+def test_built_for_all_from_ampere_on_that_take_it(name: str, tmp_path: Path) -> None:
+    proto, able = PRECISIONS[name]
+    expected = tuple(capability for capability in able if capability != "sm75")
     emitted = build(tmp_path, proto, Target.parse(f"rtx-{name.split(maxsplit=1)[0]}"))
     assert emitted.files == (emitted.main,) == (FILE_NAME,)
     assert emitted.engine is not None and emitted.engine.capabilities == expected
@@ -151,8 +152,13 @@ def test_turing_named_lists_every_product(tmp_path: Path) -> None:
 )
 def test_products_that_turing_lacks(op: str, fits: bool) -> None:
     proto = model(f"g (float[2,4] x, float[4,3] v) => (float[a,b] y) {{ {op.replace(chr(39), chr(34))} }}")
-    found = ir.from_proto(proto)
-    assert ("sm75" in capabilities.compiled_for(Target.parse("rtx-fp32"), found)) is fits
+    found, named = ir.from_proto(proto), Target.parse("rtx-fp32:sm75+sm89")
+    if fits:
+        assert capabilities.compiled_for(named, found) == ("sm75", "sm89")
+    else:
+        with pytest.raises(UnsupportedOps, match="float32 matrix products for sm75"):
+            capabilities.compiled_for(named, found)
+    assert capabilities.compiled_for(Target.parse("rtx-fp32"), found) == CAPABILITIES[1:]
     assert capabilities.compiled_for(Target.parse("trt-fp32"), found) == ()
 
 
