@@ -29,6 +29,11 @@ Command = Callable[..., Ran]
 Fill = Callable[[str], list[str]]
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    """The bytes of an artifact's files, but those that no two builds share."""
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "measured.json"}
+
+
 @dataclass(frozen=True)
 class Built:
     """The folder that `effc build` wrote, the exit code, and the model's own files."""
