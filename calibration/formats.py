@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +28,9 @@ def limits(name: str) -> Range:
     return Range(float(info.min), float(info.max))
 
 
-def encode(scaled: NDArray[np.float64], zero_point: int, name: str, bound: float | None = None) -> NDArray[np.generic]:
+def encode(
+    scaled: NDArray[np.floating[Any]], zero_point: int, name: str, bound: float | None = None
+) -> NDArray[np.generic]:
     """x / scale as elements of the type, rounded half to even; `bound` narrows what it holds to [-bound, bound]."""
     held = limits(name) if bound is None else Range(-bound, bound)
     rounded = scaled.astype(np.float32) if name == FLOAT8 else np.rint(scaled) + zero_point

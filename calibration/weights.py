@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
 
-from effc.calibration.formats import element, encode, limits
+from effc.calibration.formats import FLOAT8, element, encode, limits
 
 Floats = NDArray[np.float64]
 
 _BIAS_LIMIT = float(1 << 30)
 _TINY = float(np.finfo(np.float32).tiny)
+_BLOCK = 1 << 16
 _SHRINK = np.linspace(1.0, 0.8, 21)
 
 
@@ -30,14 +29,28 @@ def max_scales(rows: Floats, kind: str = "int8") -> Floats:
 
 
 def mse_scales(rows: Floats, kind: str = "int8") -> Floats:
-    """Of 21 scales from 0.8 to 1 times the largest's, the one with the least squared error of each row."""
-    full = max_scales(rows, kind)
-    best, lowest = full, np.full(len(rows), math.inf)
-    for factor in _SHRINK:
-        scale = full * factor
-        error = np.square(rows - quantize_rows(rows, scale, kind) * scale[:, None]).sum(axis=1)
-        best, lowest = np.where(error < lowest, scale, best), np.minimum(error, lowest)
-    return _float32(best)
+    """Of 21 scales from 0.8 to 1 times the largest's, the one with the least squared error of each row.
+
+    As many rows are tried at once as stay in the processor's cache.
+    """
+    full, best = max_scales(rows, kind), np.ones(len(rows))
+    seen, height = rows.astype(np.float32), max(1, _BLOCK // max(1, rows.shape[1]))
+    for start in range(0, len(rows), height):
+        block = slice(start, start + height)
+        errors = [_squared_errors(seen[block], full[block] * factor, kind) for factor in _SHRINK]
+        best[block] = _SHRINK[np.argmin(errors, axis=0)]
+    return _float32(full * best)
+
+
+def _squared_errors(rows: NDArray[np.float32], scales: Floats, kind: str) -> NDArray[np.float32]:
+    """Sum of squares of what rounding to steps of `scales` leaves, by row."""
+    steps, bound = scales.astype(np.float32)[:, None], limits(kind).hi
+    held = rows / steps
+    np.clip(held, -bound, bound, out=held)
+    held = encode(held, 0, kind, bound).astype(np.float32) if kind == FLOAT8 else np.rint(held, out=held)
+    held *= steps
+    held -= rows
+    return np.asarray(np.einsum("ij,ij->i", held, held))
 
 
 def fit_bias(scales: Floats, bias: Floats, input_scale: float) -> Floats:
