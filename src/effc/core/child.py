@@ -68,3 +68,6 @@ def _perform(kept: dict[str, Any], verb: str, function: str, name: str, args: tu
 if __name__ == "__main__":
     threading.Thread(target=_leave_with, args=(os.getppid(),), daemon=True).start()
     serve(int(sys.argv[1]), int(sys.argv[2]))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)  # all answers are out: what libraries do at their end would only take time, or crash
