@@ -17,8 +17,8 @@ from effc.compiler.passes.precision import Narrowed, Narrowing, Observed, narrow
 from effc.compiler.ranges import Range
 from effc.compiler.widen import widen
 
-ENOUGH_DB, TARGET_DB = 52.0, 53.0
-"""Signal to noise of the worst output: what is accepted as it is, and what is aimed at where there is less.
+_ENOUGH_DB, _TARGET_DB = 2.0, 3.0
+"""By how much the few samples must surpass what is wanted to be accepted, and what is aimed at where they do not.
 
 Other samples than these have been seen to have up to 2.5 dB less.
 """
@@ -35,15 +35,16 @@ def narrow_observed(
 ) -> Narrowed:
     """`narrow` with all that the calibration set can tell.
 
-    Where an output's SQNR over a few samples would be below ENOUGH_DB, the blocks of neighbouring layers whose return
-    to float32 gains most are kept there, as many as it takes. Models with Q/DQ are left at the rules: steps of int8
-    hide what float16 loses. So is bfloat16, whose 8 bits do not reach the target anyway.
+    Where an output's SQNR over a few samples would be below `narrowing.least_db`, the blocks of neighbouring layers
+    whose return to float32 gains most are kept there, as many as it takes. Models with Q/DQ are left at the rules:
+    steps of int8 hide what float16 loses. So is bfloat16, whose 8 bits do not reach the target anyway.
     """
     dataset, statistics = data
     means = {name: tensor.channel_mean for name, tensor in statistics.tensors.items() if tensor.channel_sum.size}
     trial = _Trial(model, narrowing, ranges, tuple(keep_float), Observed(means))
     first = trial.narrowed({})
-    if narrowing.dtype != "float16" or any(node.op_type == "QuantizeLinear" for node in model.graph):
+    quantized = any(node.op_type == "QuantizeLinear" for node in model.graph)
+    if narrowing.dtype != "float16" or narrowing.least_db <= 0 or quantized:
         return first
     feeds = _first_batches(dataset, batch_size(model, dataset), max(LEAST_SAMPLES, fitting(model)))
     return _search(trial, first, _Judge.of(model, feeds))
@@ -91,8 +92,9 @@ class _Judge:
 
 def _search(trial: _Trial, first: Narrowed, judge: _Judge) -> Narrowed:
     """Return blocks to float32, the most rewarding first, until the noise is low enough; then take back what can be."""
-    wanted, start = 10.0 ** (-TARGET_DB / 10.0), judge.noise(first)
-    if start <= 10.0 ** (-ENOUGH_DB / 10.0):
+    least, start = trial.narrowing.least_db, judge.noise(first)
+    wanted = 10.0 ** (-(least + _TARGET_DB) / 10.0)
+    if start <= 10.0 ** (-(least + _ENOUGH_DB) / 10.0):
         return first
     why = f"rounded like the rest, it leaves {-10.0 * math.log10(start):.0f} dB of the outputs"
     blocks = [dict.fromkeys(names, why) for names in _blocks(trial.model, first)]

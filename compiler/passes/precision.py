@@ -33,11 +33,13 @@ class Narrowing:
         dtype: "float16" or "bfloat16".
         io: whether graph inputs and outputs take the narrow type too.
         refused: ops that the target has not in the narrow type.
+        least_db: SQNR that each output is to keep, where samples tell it; 0 leaves it at the rules.
     """
 
     dtype: str
     io: bool = False
     refused: frozenset[str] = frozenset()
+    least_db: float = 50.0
 
 
 @dataclass(frozen=True)

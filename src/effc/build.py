@@ -247,7 +247,7 @@ def _typed(shared: Shared, legal: Legal, folder: Path) -> Typed:
         found = quantized(legal, scheme, data, options.calibration, options.keep_float)
         typed = Typed(found.model, found.precision)
     if narrowing is not None:
-        wanted = replace(narrowing, io=options.io == "native")
+        wanted = replace(narrowing, io=options.io == "native", least_db=options.min_sqnr)
         typed = narrowed(typed, wanted, legal.model, data, options.keep_float)
     if sealing or scheme is not None:
         ir.save(typed.model, folder / (manifest.TYPED_NAME if sealing else manifest.QUANTIZED_NAME))

@@ -9,11 +9,12 @@ from typing import NoReturn
 
 from effc import __version__
 from effc.core.errors import BadInput
-from effc.core.options import DEFAULT_METHOD, HARDWARE, IO_MODES, METHODS, ShapeRange
+from effc.core.options import DEFAULT_METHOD, DEFAULT_MIN_SQNR, HARDWARE, IO_MODES, METHODS, ShapeRange
 from effc.core.target import Target, parse_targets
 
 Shape = tuple[int | str, ...]
 MAX_THREADS = 1024
+MAX_SQNR = 80.0
 
 
 class Parser(argparse.ArgumentParser):
@@ -117,6 +118,13 @@ def percent(text: str) -> float:
     return value
 
 
+def decibels(text: str) -> float:
+    """A ratio in dB that float16 could keep, from 0 to 80."""
+    if text in ("0", "0.0") or percent(text) <= MAX_SQNR:
+        return float(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is more than the {MAX_SQNR:g} dB that float16 could keep")
+
+
 def points(text: str) -> float:
     """A number of points in [0, 100]."""
     return 0.0 if text in ("0", "0.0") else percent(text)
@@ -177,6 +185,13 @@ def _build(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--eval", metavar="DATA", help="samples, with labels if known, to verify each artifact with")
     verb.add_argument("--max-drop", type=points, metavar="POINTS", help="top-1 points an artifact may lose (exit 4)")
     _metric(verb)
+    verb.add_argument(
+        "--min-sqnr",
+        type=decibels,
+        default=DEFAULT_MIN_SQNR,
+        metavar="DB",
+        help=f"float16: with --calib, layers stay in float32 until outputs keep this ({DEFAULT_MIN_SQNR:g}; 0: off)",
+    )
     verb.add_argument("--io", choices=IO_MODES, default="onnx", help="the interface: the model's own, or the backend's")
     _proof(verb)
     verb.add_argument("--no-reference", dest="reference", action="store_false", help="leave reference.npz out")

@@ -177,6 +177,7 @@ def build_options(args: Namespace) -> BuildOptions:
         gates=Gates(args.max_drop, args.metric),
         io=args.io,
         keep_float=tuple(args.keep_float),
+        min_sqnr=args.min_sqnr,
         reference=args.reference,
         proof=args.proof,
         overwrite=args.overwrite,

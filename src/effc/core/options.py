@@ -12,6 +12,7 @@ HARDWARE = ("ampere+", "same-capability")
 METHODS = ("minmax", "percentile", "entropy", "mse")
 IO_MODES = ("onnx", "native")
 DEFAULT_METHOD = "mse"
+DEFAULT_MIN_SQNR = 50.0
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,7 @@ class BuildOptions:
         keep_float: globs of node names that stay float.
         reference: whether the artifact holds `reference.npz`.
         proof: whether the simplified model is proved against the original.
+        min_sqnr: dB that outputs of float16 targets are to keep; layers stay in float32 for it where data is given.
         profiles: optimization profiles, for targets whose artifacts have them.
         timing_cache: file of measured kernels that engine builds reuse; None is the default place, "" none.
         defer: seal packages in place of artifacts where the target can be finished on another machine.
@@ -123,6 +125,7 @@ class BuildOptions:
     gates: Gates = Gates()
     io: str = "onnx"
     keep_float: tuple[str, ...] = ()
+    min_sqnr: float = DEFAULT_MIN_SQNR
     reference: bool = True
     proof: bool = True
     profiles: tuple[Profile, ...] = ()
