@@ -41,16 +41,14 @@ def gemm_form(node: ir.Node) -> bool:
     if node.op_type != "Gemm":
         return False
     weight, alpha, beta = ir.const(node.inputs[1]), ir.attr_float(node, "alpha", 1.0), ir.attr_float(node, "beta", 1.0)
-    bias = ir.const(node.inputs[2]) if len(node.inputs) > 2 else None
-    left = bool(ir.attr_int(node, "transA", 0))
-    if weight is None or (alpha == 1.0 and beta == 1.0 and not left):
+    given = node.inputs[2] if len(node.inputs) > 2 else None
+    bias, left = ir.const(given), bool(ir.attr_int(node, "transA", 0))
+    if weight is None or (given is not None and bias is None) or (alpha == 1.0 and beta == 1.0 and not left):
         return False
     before = Before(node)
     operands = [before.op("Transpose", node.inputs[0], perm=[1, 0]) if left else node.inputs[0]]
     operands.append(before.const("weight", np.asarray(weight, np.float32) * np.float32(alpha)))
-    if len(node.inputs) > 2:
-        if bias is None:
-            return False
+    if bias is not None:
         operands.append(before.const("bias", np.asarray(bias, np.float32) * np.float32(beta)))
     return before.replace(before.op("Gemm", *operands, transB=ir.attr_int(node, "transB", 0)))
 
