@@ -205,7 +205,6 @@ class EngineDouble:
     dtype: np.dtype[Any]
     sparse: bool = False
     num_layers: int = 1
-    num_optimization_profiles: int = 1
     device_memory_size_v2: int = 1 << 20
     streamable_weights_size: int = 0
     weight_streaming_budget_v2: int = -1

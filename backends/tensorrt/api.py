@@ -143,7 +143,6 @@ class ICudaEngine(Protocol):
 
     num_io_tensors: int
     num_layers: int
-    num_optimization_profiles: int
     device_memory_size_v2: int
     streamable_weights_size: int
     weight_streaming_budget_v2: int
@@ -210,7 +209,6 @@ class TensorIOMode(Protocol):
     """Whether a tensor goes in or comes out."""
 
     INPUT: Member
-    OUTPUT: Member
 
 
 class TensorLocation(Protocol):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from effc.backends.tensorrt.api import IOutputAllocator
 from effc.backends.tensorrt.cuda.interface import Bytes, Cuda, Graph, Memory
 from effc.backends.tensorrt.loading import Loaded
 from effc.backends.tensorrt.outputs import Found, allocator
@@ -46,6 +47,7 @@ class Execution:
         self._pool: dict[str, tuple[Bytes, Memory]] = {}
         self._profile = -1  # only the first context of an engine starts with one
         self._found: Found | None = None
+        self._allocator: IOutputAllocator | None = None  # held for as long as the context may call it
         self._graph: Graph | None = None
         self._tried = False
 
@@ -152,9 +154,10 @@ class Execution:
                 self._place(slot)
         if late:
             self._found = Found(late)
-            given = allocator(self._loaded.trt, self._found)
+            self._allocator = allocator(self._loaded.trt, self._found)
             for name in late:
-                self._accept(self._context.set_output_allocator(name, given), f"an allocator for {name!r}")
+                done = self._context.set_output_allocator(name, self._allocator)
+                self._accept(done, f"an allocator for {name!r}")
 
     def _slot(self, tensor: Tensor, shape: tuple[int, ...], most: int) -> Slot:
         if tensor.host:

@@ -5,6 +5,7 @@ The bindings of TensorRT proper come without TensorRT: stub libraries satisfy th
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import json
 import os
@@ -17,6 +18,8 @@ from pathlib import Path
 
 import pytest
 import stub_library
+import support
+import tensorrt_names
 
 from effc.backends.tensorrt import api, flavours, library
 from effc.backends.tensorrt.backend import CAPABILITIES
@@ -135,6 +138,18 @@ def test_rtx_has_the_names(tmp_path: Path) -> None:
     found = absent("tensorrt_rtx", tmp_path, *OWN, PLANTED)
     assert found[api.__name__] == found[flavours.__name__] == []
     assert set(found[PLANTED]) == NOBODY_HAS | ELEVEN_LACKS
+
+
+def test_every_declared_name_is_used() -> None:
+    """What nobody reads, calls or implements would be held against the bindings for nothing."""
+    used = set[str]()
+    for path in (support.ROOT / "backends" / "tensorrt").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            used |= {node.attr} if isinstance(node, ast.Attribute) else set()
+            used |= {str(node.arg)} if isinstance(node, ast.keyword) else set()
+    for module in (api, flavours):
+        for name, protocol in tensorrt_names.protocols(module):
+            assert set(tensorrt_names.members(protocol)) <= used, name
 
 
 def test_targets_name_the_gpus_of_rtx(tmp_path: Path) -> None:

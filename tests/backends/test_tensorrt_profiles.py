@@ -146,6 +146,12 @@ def test_nothing_covers(shape: tuple[int, ...]) -> None:
     assert "--shape-range x:" in caught.value.hint
 
 
+def test_each_is_covered_by_another_profile() -> None:
+    apart: tuple[Profile, ...] = ({"a": span("1x2"), "b": span("1x4")}, {"a": span("2x2"), "b": span("2x4")})
+    with pytest.raises(BadInput, match="covers input 'a' with shape 1x2: built for 1x2 to 1x2; 2x2 to 2x2"):
+        covering(apart, {"y": (1,), "a": (1, 2), "b": (2, 4)})
+
+
 def test_sizes_and_batches() -> None:
     assert sizes({"x": ("N", 3, "H", "W")}, TWO[1:]) == {"N": 16, "H": 8, "W": 8}
     assert sizes({"x": ("N", 3)}, ()) == {}

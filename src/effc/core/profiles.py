@@ -69,8 +69,9 @@ def sizes(declared: Mapping[str, Sequence[int | str]], profiles: Sequence[Profil
 
 def uncovered(profiles: Sequence[Profile], shapes: Shapes) -> BadInput:
     """The error that no profile covers these shapes."""
-    outside = [n for n in shapes if not any(n in p and within(shapes[n], p[n]) for p in profiles)]
-    name = next((n for n in outside if any(n in p for p in profiles)), next(iter(shapes)))
+    named = [name for name in shapes if any(name in profile for profile in profiles)]
+    outside = [n for n in named if not any(n in p and within(shapes[n], p[n]) for p in profiles)]
+    name = (outside or named)[0]  # each may be within some profile, and no profile cover all
     spans = "; ".join(dict.fromkeys(described(profile[name]) for profile in profiles if name in profile))
     what = f"no optimization profile covers input {name!r} with shape {written(shapes[name])}: built for {spans}"
     return BadInput(what, hint=f"feed it within, or build again with --shape-range {name}:MIN,OPT,MAX that covers it")
