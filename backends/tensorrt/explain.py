@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from effc.backends.explanation import Explanation, Kind, LayerRow, Reformat, Unfused, megabytes, shares
 from effc.backends.tensorrt import borders, layers
+from effc.backends.tensorrt.contents import Contents
 from effc.compiler import ir
 from effc.core.artifact import Artifact
 from effc.core.errors import BadInput
@@ -23,10 +25,19 @@ def explain(artifact: Artifact) -> Explanation:
     kept = artifact.manifest.kept
     graph = None if artifact.typed is None else _load(artifact.typed)
     if (artifact.folder / ENGINE).is_file():
-        return from_layers(layers.read(artifact.folder / ENGINE), () if graph is None else borders.unfused(graph), kept)
-    if graph is None:
+        around = () if graph is None else borders.unfused(graph)
+        found = from_layers(layers.read(artifact.folder / ENGINE), around, kept)
+    elif graph is not None:
+        found = from_graph(graph, kept)
+    else:
         raise BadInput("it holds neither engine.json nor typed.onnx", where=str(artifact.folder))
-    return from_graph(graph, kept)
+    return found if graph is None or artifact.main is None else _sized(found, artifact.folder / artifact.main, graph)
+
+
+def _sized(found: Explanation, engine: Path, graph: ir.Graph) -> Explanation:
+    """The explanation, with why the file is larger than its weights where it is."""
+    weights = sum(value.const_value.nbytes for value in graph.initializers.values() if value.const_value is not None)
+    return replace(found, verdict=" ".join(filter(None, (found.verdict, Contents.of(engine).sentence(weights)))))
 
 
 def from_file(path: Path) -> Explanation:
