@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from effc.backends.tensorrt.cuda.interface import Bytes, Event, Graph, Handle, Memory, Stream
-from effc.backends.tensorrt.loading import Loaded
-from effc.backends.tensorrt.monitor import Log
-from effc.backends.tensorrt.tensors import described
+from effc.backends.tensorrt.logs import Log
+from effc.backends.tensorrt.run.cuda.interface import Bytes, Event, Graph, Handle, Memory, Stream
+from effc.backends.tensorrt.run.loading import Loaded
+from effc.backends.tensorrt.run.tensors import described
 from effc.core.manifest import Manifest, Source, TensorInfo
 from effc.core.options import EngineOptions, Profile
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 
-from effc.backends.tensorrt import cache, engine, library, monitor
+from effc.backends.tensorrt import library, logs
+from effc.backends.tensorrt.build import cache, engine
 
 
 def timing_cache(contents: bytes | None, folder: Path) -> tuple[list[str], bytes]:
@@ -18,7 +19,7 @@ def timing_cache(contents: bytes | None, folder: Path) -> tuple[list[str], bytes
     if contents is not None:
         own.write_bytes(contents)
     trt = library.load("rtx")
-    builder = trt.Builder(monitor.logger(trt, monitor.Log()))
+    builder = trt.Builder(logs.logger(trt, logs.Log()))
     times = cache.attach(builder.create_builder_config(), (own,), notes.append)
     cache.keep(times, folder / "kept", notes.append)
     cache.keep(times, folder / "kept" / "below a file", notes.append)

@@ -62,28 +62,29 @@ class TensorRTBackend:
 
     def unbuildable(self) -> str | None:
         """TensorRT times kernels on the GPU that it builds for; TensorRT-RTX needs none."""
-        from effc.backends.tensorrt import machine
+        from effc.core import device
 
-        return machine.no_gpu() if self.name == "trt" else None
+        return device.no_gpu() if self.name == "trt" else None
 
     def explain(self, artifact: Artifact, feeds: Feeds | None) -> Explanation:
         """The engine's layer information, else the typed graph."""
-        from effc.backends.tensorrt.explain import explain
+        from effc.backends.tensorrt.explain.report import explain
 
         del feeds
         return explain(artifact)
 
     def unrunnable(self) -> str | None:
         """An engine runs on a GPU."""
-        from effc.backends.tensorrt import machine
+        from effc.core import device
 
-        return machine.no_gpu()
+        return device.no_gpu()
 
     def versions(self) -> dict[str, str]:
         """The library's flavour and version, and the GPU where engines are built for the one that is here."""
-        from effc.backends.tensorrt import library, machine
+        from effc.backends.tensorrt import library
+        from effc.core import device
 
-        return library.versions(self.name) | (machine.toolchain() if self.name == "trt" else {})
+        return library.versions(self.name) | (device.toolchain() if self.name == "trt" else {})
 
     def scheme(self, target: Target) -> Scheme | None:
         """Symmetric Q/DQ with float biases, int8 or float8."""
@@ -107,25 +108,25 @@ class TensorRTBackend:
 
     def support(self, model: ir.Model, target: Target) -> tuple[Refusal, ...]:
         """Every node that the parser does not take, by our own table: no library is needed."""
-        from effc.backends.tensorrt.support import refusals
+        from effc.backends.tensorrt.support.refusals import refusals
 
         return refusals(model, target)
 
     def emit(self, model: ir.Model, target: Target, options: EmitOptions, folder: Path) -> Emitted:
         """State the interface and, unless deferred, build `model.engine` from `typed.onnx`."""
-        from effc.backends.tensorrt.emit import emit
+        from effc.backends.tensorrt.build.emit import emit
 
         return emit(model, target, options, folder)
 
     def finish(self, folder: Path, target: Target, options: EmitOptions) -> tuple[str, ...]:
         """Build `model.engine` from the folder's `typed.onnx`."""
-        from effc.backends.tensorrt.emit import finish
+        from effc.backends.tensorrt.build.emit import finish
 
         return finish(folder, target, options)
 
     def runner(self) -> str:
         """An execution context with its own stream."""
-        return "effc.backends.tensorrt.runner:EngineRunner"
+        return "effc.backends.tensorrt.run.runner:EngineRunner"
 
 
 BACKENDS = (

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from effc.backends.base import Array, Feeds, Timing
-from effc.backends.tensorrt import machine
-from effc.core import host
+from effc.core import device, host
 from effc.core.errors import BackendMissing
 
 _INSTALL = "pip install onnxruntime-gpu in place of onnxruntime"
@@ -62,7 +61,7 @@ class Provider:
     def facts(self) -> dict[str, float | int | str]:
         """The runtime, its version and the process's peak memory in MB."""
         runtime = f"ONNX Runtime {self._ort.__version__} {self._session.get_providers()[0]}"
-        gpu = machine.here().gpu if self._device == "cuda" else None
+        gpu = device.here().gpu if self._device == "cuda" else None
         found: dict[str, float | int | str] = {"runtime": runtime, "peak_rss_mb": host.peak_rss_mb()}
         return found | ({} if gpu is None else {"gpu": gpu.name})
 

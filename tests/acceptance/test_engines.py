@@ -13,7 +13,7 @@ import pytest
 import support
 
 from effc import zoo
-from effc.backends.tensorrt.contents import Contents
+from effc.backends.tensorrt.explain.contents import Contents
 from effc.build import BuildReport, TargetReport, build
 from effc.core.manifest import MEASURED_NAME, Manifest
 from effc.core.options import BuildOptions, CalibrationOptions, DataOptions, ShapeRange

@@ -13,17 +13,17 @@ import numpy as np
 import pytest
 import support
 
-from effc.backends.tensorrt import machine
-from effc.backends.tensorrt.cuda import choose
-from effc.backends.tensorrt.cuda.cuda_python import CudaPython, refused
-from effc.backends.tensorrt.cuda.interface import Cuda, Event, Graph, Memory, Stream
-from effc.backends.tensorrt.cuda.with_pycuda import WithPycuda
+from effc.backends.tensorrt.run.cuda import choose
+from effc.backends.tensorrt.run.cuda.cuda_python import CudaPython, refused
+from effc.backends.tensorrt.run.cuda.interface import Cuda, Event, Graph, Memory, Stream
+from effc.backends.tensorrt.run.cuda.with_pycuda import WithPycuda
+from effc.core import device
 from effc.core.errors import BackendFailed, BackendMissing, BadInput
 
-FOLDER = support.ROOT / "backends" / "tensorrt" / "cuda"
+FOLDER = support.ROOT / "backends" / "tensorrt" / "run" / "cuda"
 needs_bindings = pytest.mark.skipif(importlib.util.find_spec("cuda") is None, reason="cuda-bindings is not installed")
-without_gpu = pytest.mark.skipif(machine.no_gpu() is None, reason="there is a GPU")
-with_gpu = pytest.mark.skipif(machine.no_gpu() is not None, reason=f"needs a GPU: {machine.no_gpu()}")
+without_gpu = pytest.mark.skipif(device.no_gpu() is None, reason="there is a GPU")
+with_gpu = pytest.mark.skipif(device.no_gpu() is not None, reason=f"needs a GPU: {device.no_gpu()}")
 METHODS = {name for name, value in vars(Cuda).items() if callable(value) and not name.startswith("_")}
 PYCUDA = {
     "driver": {"init", "Device", "mem_alloc", "pagelocked_empty", "Stream", "Event", "Error"},

@@ -17,8 +17,8 @@ from effc.backends.explanation import Explanation, LayerRow, Reformat, shares
 from effc.backends.onnxruntime.explain import Nodes
 from effc.backends.onnxruntime.explain import told as measured
 from effc.backends.onnxruntime.profile import Kernel, float_twin
-from effc.backends.tensorrt import borders, layers
-from effc.backends.tensorrt.explain import from_file, from_graph, from_layers
+from effc.backends.tensorrt.explain import borders, layers
+from effc.backends.tensorrt.explain.report import from_file, from_graph, from_layers
 from effc.build import build
 from effc.compiler import ir, oracle
 from effc.compiler.settle import settle

@@ -21,9 +21,10 @@ import stub_library
 import support
 import tensorrt_names
 
-from effc.backends.tensorrt import api, flavours, library
+from effc.backends.tensorrt import api, library
 from effc.backends.tensorrt.backend import CAPABILITIES
-from effc.backends.tensorrt.engine import Job
+from effc.backends.tensorrt.build import flavours
+from effc.backends.tensorrt.build.engine import Job
 from effc.core.cache import cache_folder
 from effc.core.errors import BackendFailed, BackendMissing
 from effc.core.files import sha256
@@ -182,7 +183,7 @@ def test_library_that_gives_no_builder(binding: tuple[str, Path]) -> None:
         Worker("build", env={"PYTHONPATH": str(binding[1])}) as child,
         pytest.raises(BackendFailed, match="no engine was built: the library does not say why"),
     ):
-        child.call("effc.backends.tensorrt.engine:build", job, progress=Progress())
+        child.call("effc.backends.tensorrt.build.engine:build", job, progress=Progress())
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from effc.backends.tensorrt.contents import Contents
+from effc.backends.tensorrt.explain.contents import Contents
 
 FILES = [
     (b"", (0, 0, 0)),

@@ -18,11 +18,11 @@ import pytest
 from numpy.typing import NDArray
 
 from effc.backends.base import EmitOptions, Emitted
-from effc.backends.tensorrt import cache, capabilities
 from effc.backends.tensorrt.backend import CAPABILITIES
-from effc.backends.tensorrt.emit import FILE_NAME, emit, finish
-from effc.backends.tensorrt.engine import Job
-from effc.backends.tensorrt.monitor import PERCENT
+from effc.backends.tensorrt.build import cache, capabilities
+from effc.backends.tensorrt.build.emit import FILE_NAME, emit, finish
+from effc.backends.tensorrt.build.engine import Job
+from effc.backends.tensorrt.build.monitor import PERCENT
 from effc.compiler import ir
 from effc.core.errors import BackendFailed, BadInput, UnsupportedOps
 from effc.core.manifest import TYPED_NAME, TensorInfo
@@ -319,7 +319,7 @@ LIMITED = """
 import resource, sys
 from pathlib import Path
 from effc.backends.base import EmitOptions
-from effc.backends.tensorrt.emit import finish
+from effc.backends.tensorrt.build.emit import finish
 from effc.core.errors import EffcError
 from effc.core.options import EngineOptions
 from effc.core.target import Target

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from effc.backends.tensorrt.profiles import complete, suggestion
+from effc.backends.tensorrt.build.profiles import complete, suggestion
 from effc.bench.adapt import Adapter
 from effc.core.errors import BadInput
 from effc.core.manifest import TensorInfo

@@ -14,13 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from effc.backends.tensorrt import library, loading, machine
-from effc.backends.tensorrt.execution import Execution
-from effc.backends.tensorrt.monitor import Log, logger
-from effc.backends.tensorrt.outputs import Found, allocator
-from effc.backends.tensorrt.runner import Session
-from effc.backends.tensorrt.tensors import DTYPES, Tensor, as_bytes, batch, described, from_bytes, taken
-from effc.core import worker
+from effc.backends.tensorrt import library
+from effc.backends.tensorrt.logs import Log, logger
+from effc.backends.tensorrt.run import loading
+from effc.backends.tensorrt.run.execution import Execution
+from effc.backends.tensorrt.run.outputs import Found, allocator
+from effc.backends.tensorrt.run.runner import Session
+from effc.backends.tensorrt.run.tensors import DTYPES, Tensor, as_bytes, batch, described, from_bytes, taken
+from effc.core import device, worker
 from effc.core.errors import BackendFailed, BackendMissing, BadInput
 from effc.core.options import ShapeRange
 
@@ -247,7 +248,7 @@ def load(folder: Path, plan: bytes) -> None:
     """
     (folder / "model.engine").write_bytes(plan)
     (folder / "manifest.json").write_text(doubles.manifest("rtx-fp32").to_json())
-    worker.call("effc.backends.tensorrt.loading:load", folder, "model.engine", stage="load", deadline=60.0)
+    worker.call("effc.backends.tensorrt.run.loading:load", folder, "model.engine", stage="load", deadline=60.0)
 
 
 @needs_rtx
@@ -261,18 +262,18 @@ def test_a_damaged_engine_is_told(plan: bytes, damage: str, tmp_path: Path) -> N
 
 
 @needs_rtx
-@pytest.mark.skipif(machine.no_gpu() is None, reason="there is a GPU")
+@pytest.mark.skipif(device.no_gpu() is None, reason="there is a GPU")
 def test_a_whole_engine_without_a_gpu_is_not_called_damaged(plan: bytes, tmp_path: Path) -> None:
     with pytest.raises(BackendMissing, match="CUDA driver"):
         load(tmp_path, plan)
 
 
 @needs_rtx
-@pytest.mark.skipif(machine.no_gpu() is not None, reason=f"needs a GPU: {machine.no_gpu()}")
+@pytest.mark.skipif(device.no_gpu() is not None, reason=f"needs a GPU: {device.no_gpu()}")
 def test_on_a_gpu_an_engine_computes(plan: bytes, tmp_path: Path) -> None:
-    from effc.backends.tensorrt.cuda.choose import cuda
+    from effc.backends.tensorrt.run.cuda.choose import cuda
 
-    gpu = machine.here().gpu
+    gpu = device.here().gpu
     if gpu is None or gpu.sm != "sm89":
         pytest.skip(f"the engine is for sm89, and this GPU is {gpu}")
     trt, log, path = library.load("rtx"), Log(), tmp_path / "model.engine"

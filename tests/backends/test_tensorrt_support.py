@@ -12,7 +12,7 @@ import onnx
 import onnx.parser
 import pytest
 
-from effc.backends.tensorrt.support import refusals
+from effc.backends.tensorrt.support.refusals import refusals
 from effc.compiler import ir, upgrade
 from effc.core.errors import BadInput, Refusal
 from effc.core.target import Target

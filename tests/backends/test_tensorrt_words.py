@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from effc.backends.tensorrt import cache, complaints
-from effc.backends.tensorrt.monitor import PERCENT, Meter
+from effc.backends.tensorrt.build import cache, complaints
+from effc.backends.tensorrt.build.monitor import PERCENT, Meter
 from effc.core.options import EngineOptions
 
 

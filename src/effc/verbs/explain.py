@@ -29,7 +29,7 @@ def explain(path: Path) -> ExplainReport:
         BackendMissing: an artifact that has to run for it, and a library that is not here.
     """
     if path.is_file():
-        from effc.backends.tensorrt.explain import from_file
+        from effc.backends.tensorrt.explain.report import from_file
 
         return ExplainReport(path, "", from_file(path))
     artifact = Artifact.open(path)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from effc.backends.tensorrt import rules_layers  # noqa: F401  (fills the table)
-from effc.backends.tensorrt.rules import TABLE, Why
+from effc.backends.tensorrt.support import rules_layers  # noqa: F401  (fills the table)
+from effc.backends.tensorrt.support.rules import TABLE, Why
 from effc.compiler import ir
 from effc.core.errors import Refusal
 from effc.core.target import Target

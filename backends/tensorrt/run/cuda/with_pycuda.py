@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from effc.backends.tensorrt.cuda.interface import Bytes, Event, Graph, Handle, Memory, Stream
+from effc.backends.tensorrt.run.cuda.interface import Bytes, Event, Graph, Handle, Memory, Stream
 from effc.core.errors import BackendFailed, BackendMissing
 
 STAGE = "PyCUDA"

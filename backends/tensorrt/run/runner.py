@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from effc.backends.base import Array, Feeds, Timing
-from effc.backends.tensorrt import machine
-from effc.backends.tensorrt.cuda.choose import cuda
-from effc.backends.tensorrt.cuda.interface import Cuda, Event
-from effc.backends.tensorrt.execution import Execution
 from effc.backends.tensorrt.library import LIBRARIES
-from effc.backends.tensorrt.loading import Loaded, load
-from effc.backends.tensorrt.tensors import batch
-from effc.core import host
+from effc.backends.tensorrt.run import compatibility
+from effc.backends.tensorrt.run.cuda.choose import cuda
+from effc.backends.tensorrt.run.cuda.interface import Cuda, Event
+from effc.backends.tensorrt.run.execution import Execution
+from effc.backends.tensorrt.run.loading import Loaded, load
+from effc.backends.tensorrt.run.tensors import batch
+from effc.core import device, host
 from effc.core.target import Target
 
 
@@ -94,7 +94,7 @@ class Session:
 
     def facts(self) -> dict[str, float | int | str]:
         """The library, the binding, the GPU, what the engine takes of its memory, and this process's peak in MB."""
-        engine, manifest, gpu = self._loaded.engine, self._loaded.manifest, machine.here().gpu
+        engine, manifest, gpu = self._loaded.engine, self._loaded.manifest, device.here().gpu
         library = LIBRARIES[Target.parse(manifest.target).backend]
         found: dict[str, float | int | str] = {
             "runtime": f"{library.title} {self._loaded.trt.__version__}",
@@ -107,7 +107,7 @@ class Session:
         }
         if gpu is not None:
             found |= {"gpu": gpu.name, "gpu_memory_mb": gpu.memory_mb}
-            found |= {"remark": machine.remark(manifest, machine.here())}
+            found |= {"remark": compatibility.remark(manifest, device.here())}
         return found
 
     def _once(self, execution: Execution) -> tuple[float, float, float]:

@@ -1,38 +1,16 @@
-"""What a build tells while it runs: its log, and how far it is."""
+"""How far a build is."""
 
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeVar
 
-from effc.backends.tensorrt.api import ILogger, IProgressMonitor, Member, Trt
+from effc.backends.tensorrt.api import IProgressMonitor, Trt
+from effc.backends.tensorrt.logs import derived
 
-T = TypeVar("T")
 Report = Callable[[int, int], None]
 PERCENT = 100
-_ERRORS = frozenset({"INTERNAL_ERROR", "ERROR"})
-_KEPT = 50
-
-
-@dataclass
-class Log:
-    """The last errors and warnings; all of them also go to this process's own output."""
-
-    errors: deque[str] = field(default_factory=lambda: deque(maxlen=_KEPT))
-
-    def take(self, severity: Member, message: str) -> None:
-        """One message of the library's, from any of its threads."""
-        if severity.name in _ERRORS:
-            self.errors.append(message)
-        if severity.name in _ERRORS or severity.name == "WARNING":
-            self.note(f"{severity.name.lower()}: {message}")
-
-    def note(self, message: str) -> None:
-        """A line of our own."""
-        print(message, flush=True)
 
 
 @dataclass
@@ -101,15 +79,6 @@ class Meter:
             self.cancelled = True
 
 
-def logger(trt: Trt, log: Log) -> ILogger:
-    """The library's logger that feeds `log`."""
-
-    def taken(_: object, severity: Member, message: str) -> None:
-        log.take(severity, message)
-
-    return _derived(trt.ILogger, log=taken)
-
-
 def progress(trt: Trt, meter: Meter) -> IProgressMonitor:
     """The library's progress monitor that feeds `meter`."""
 
@@ -122,10 +91,4 @@ def progress(trt: Trt, meter: Meter) -> IProgressMonitor:
     def finish(_: object, name: str) -> None:
         meter.finish(name)
 
-    return _derived(trt.IProgressMonitor, phase_start=start, step_complete=step, phase_finish=finish)
-
-
-def _derived(base: type[T], **methods: Callable[..., object]) -> T:
-    """An object of a class derived from the library's `base`, which is known only when the library is loaded."""
-    derived: type[T] = type(base.__name__, (base,), methods)
-    return derived()
+    return derived(trt.IProgressMonitor, phase_start=start, step_complete=step, phase_finish=finish)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from effc.backends.tensorrt.api import IOutputAllocator
-from effc.backends.tensorrt.cuda.interface import Bytes, Cuda, Graph, Memory
-from effc.backends.tensorrt.loading import Loaded
-from effc.backends.tensorrt.outputs import Found, allocator
-from effc.backends.tensorrt.tensors import STAGE, Array, Tensor, as_bytes, from_bytes, settled, size, taken
+from effc.backends.tensorrt.run.cuda.interface import Bytes, Cuda, Graph, Memory
+from effc.backends.tensorrt.run.loading import Loaded
+from effc.backends.tensorrt.run.outputs import Found, allocator
+from effc.backends.tensorrt.run.tensors import STAGE, Array, Tensor, as_bytes, from_bytes, settled, size, taken
 from effc.core.errors import BackendFailed
 from effc.core.profiles import covering
 

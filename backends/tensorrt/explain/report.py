@@ -9,8 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from effc.backends.explanation import Explanation, Kind, LayerRow, Reformat, Unfused, megabytes, shares
-from effc.backends.tensorrt import borders, layers
-from effc.backends.tensorrt.contents import Contents
+from effc.backends.tensorrt.explain import borders, layers
+from effc.backends.tensorrt.explain.contents import Contents
 from effc.compiler import ir
 from effc.core.artifact import Artifact
 from effc.core.errors import BadInput

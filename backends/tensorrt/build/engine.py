@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from effc.backends.tensorrt import cache, complaints, flavours, library, monitor
+from effc.backends.tensorrt import library, logs
 from effc.backends.tensorrt.api import Builder, IBuilderConfig, ILogger, INetworkDefinition, ParserError, Trt
-from effc.backends.tensorrt.monitor import Log, Meter, Report
+from effc.backends.tensorrt.build import cache, complaints, flavours, monitor
+from effc.backends.tensorrt.build.monitor import Meter, Report
 from effc.core.errors import BackendFailed, Refusal, UnsupportedOps
 from effc.core.options import EngineOptions, Profile
 from effc.core.target import Target
@@ -63,10 +64,10 @@ def build(job: Job, *, report: Report) -> tuple[str, ...]:
         UnsupportedOps: the parser refuses nodes; all of them are listed.
         BackendFailed: the library failed; the reason is its own log's, in our words where it is known.
     """
-    log = Log()
+    log = logs.Log()
     try:
         trt = library.load(job.target.backend)
-        logger = monitor.logger(trt, log)
+        logger = logs.logger(trt, log)
         plan = _plan(job, trt, logger, log, Meter(report))
         job.engine.write_bytes(plan)
         layers = _layers(trt, logger, plan) if job.inspect else ""
@@ -77,7 +78,7 @@ def build(job: Job, *, report: Report) -> tuple[str, ...]:
     return (job.engine.name, LAYERS) if layers else (job.engine.name,)
 
 
-def _plan(job: Job, trt: Trt, logger: ILogger, log: Log, meter: Meter) -> memoryview:
+def _plan(job: Job, trt: Trt, logger: ILogger, log: logs.Log, meter: Meter) -> memoryview:
     """The serialized engine."""
     try:
         builder = trt.Builder(logger)

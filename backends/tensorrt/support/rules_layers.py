@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from effc.backends.tensorrt.rules import TABLE, Why
+from effc.backends.tensorrt.support.rules import TABLE, Why
 from effc.compiler import ir
 
 _GATES = {"LSTM": 3, "GRU": 2, "RNN": 1}

@@ -6,9 +6,9 @@ import importlib.util
 import os
 from collections.abc import Callable, Mapping
 
-from effc.backends.tensorrt.cuda.cuda_python import CudaPython
-from effc.backends.tensorrt.cuda.interface import Cuda
-from effc.backends.tensorrt.cuda.with_pycuda import WithPycuda
+from effc.backends.tensorrt.run.cuda.cuda_python import CudaPython
+from effc.backends.tensorrt.run.cuda.interface import Cuda
+from effc.backends.tensorrt.run.cuda.with_pycuda import WithPycuda
 from effc.core.errors import BackendMissing, BadInput
 
 VARIABLE = "EFFC_CUDA"

@@ -6,10 +6,12 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from effc.backends.tensorrt import library, machine
+from effc.backends.tensorrt import library
 from effc.backends.tensorrt.api import ICudaEngine, IExecutionContext, Runtime, Trt
-from effc.backends.tensorrt.monitor import Log, logger
-from effc.backends.tensorrt.tensors import STAGE, Tensor, described
+from effc.backends.tensorrt.logs import Log, logger
+from effc.backends.tensorrt.run import compatibility
+from effc.backends.tensorrt.run.tensors import STAGE, Tensor, described
+from effc.core import device
 from effc.core.errors import BackendFailed, BackendMissing, BadInput
 from effc.core.manifest import Manifest
 from effc.core.target import Target
@@ -55,7 +57,7 @@ def load(folder: Path, file: str) -> Loaded:
     """
     manifest = Manifest.read(folder)
     flavour = Target.parse(manifest.target).backend
-    machine.check(manifest, machine.here(), library.installed(library.LIBRARIES[flavour]), str(folder))
+    compatibility.check(manifest, device.here(), library.installed(library.LIBRARIES[flavour]), str(folder))
     trt, log = library.load(flavour), Log()
     runtime = trt.Runtime(logger(trt, log))
     if manifest.engine is not None and manifest.engine.version_compatible:
@@ -82,7 +84,7 @@ def deserialized(runtime: Runtime, path: Path, log: Log, title: str) -> ICudaEng
         raise BadInput(what, where=str(path), hint=f"{hint} ({cause})")
     if re.search(r"cudaError (35|100)\b", cause):
         raise BackendMissing(
-            machine.no_gpu() or cause, where=str(path), hint="an engine loads where it can run: on a GPU"
+            device.no_gpu() or cause, where=str(path), hint="an engine loads where it can run: on a GPU"
         )
     hint = "the GPU's memory may be full: a smaller model or profile, or end what else runs there"
     raise BackendFailed(f"{title} does not load the engine: {cause}", stage=STAGE, hint=hint)

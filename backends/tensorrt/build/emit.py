@@ -8,10 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from effc.backends.base import EmitOptions, Emitted
-from effc.backends.tensorrt import cache, capabilities, complaints, library, machine, profiles
-from effc.backends.tensorrt.engine import Job
+from effc.backends.tensorrt import library
+from effc.backends.tensorrt.build import cache, capabilities, complaints, profiles
+from effc.backends.tensorrt.build.engine import Job
 from effc.compiler import ir
-from effc.core import worker
+from effc.core import device, worker
 from effc.core.errors import BackendFailed
 from effc.core.manifest import TYPED_NAME, TensorInfo
 from effc.core.target import Target
@@ -30,7 +31,7 @@ def emit(model: ir.Model, target: Target, options: EmitOptions, folder: Path) ->
         BackendMissing, BackendFailed: the library does not load, or it failed.
     """
     inputs, outputs = _infos(model.graph.inputs), _infos(model.graph.outputs)
-    capabilities.check(target, options.engine, machine.no_gpu())
+    capabilities.check(target, options.engine, device.no_gpu())
     engine = replace(options.engine, capabilities=capabilities.compiled_for(target, model))
     settled = replace(options, engine=engine, profiles=profiles.complete(inputs, options.profiles))
     files = _slot(options, folder) if options.defer else finish(folder, target, settled)
@@ -42,7 +43,7 @@ def finish(folder: Path, target: Target, options: EmitOptions) -> tuple[str, ...
     job = _job(folder, target, options)
     try:
         built: tuple[str, ...] = worker.call(
-            "effc.backends.tensorrt.engine:build",
+            "effc.backends.tensorrt.build.engine:build",
             job,
             stage=job.stage,
             deadline=options.engine.timeout_s,
@@ -57,8 +58,8 @@ def finish(folder: Path, target: Target, options: EmitOptions) -> tuple[str, ...
 def _job(folder: Path, target: Target, options: EmitOptions) -> Job:
     """What the child, which works in `folder`, is to do. TensorRT alone measures kernels and has a timing cache."""
     job = Job(target, Path(TYPED_NAME), Path(FILE_NAME), options.engine, options.profiles)
-    job = replace(job, inspect=machine.no_gpu() is None)
-    facts = {**machine.toolchain(), **library.versions(target.backend)}
+    job = replace(job, inspect=device.no_gpu() is None)
+    facts = {**device.toolchain(), **library.versions(target.backend)}
     place = cache.place(options.timing_cache, facts, options.engine)
     if target.backend == capabilities.RTX or place is None:
         return job

@@ -1,0 +1,1 @@
+"""From typed ONNX to an engine."""

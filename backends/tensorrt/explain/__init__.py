@@ -1,0 +1,1 @@
+"""Why an engine is as fast, and as large, as it is."""

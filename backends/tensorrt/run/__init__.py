@@ -1,0 +1,1 @@
+"""From an engine to numbers and times, on a GPU."""

@@ -1,0 +1,1 @@
+"""Which nodes TensorRT takes, as a table that needs no TensorRT."""
