@@ -84,7 +84,7 @@ class Adapter:
         """The feeds of one call: of each input as many samples as it demands, or a profile does, else one."""
         given = match(tuple(feeds), [info.name for info in self.inputs])
         sizes = {given[info.name]: info.shape[0] for info in self.inputs if info.shape}
-        single = {name: array[: _length(sizes.get(name))] for name, array in feeds.items()}
+        single = {name: array[: _length(sizes.get(name))] if array.ndim else array for name, array in feeds.items()}
         return dict(next(self.calls(single))[0])
 
     def fetch(self, outputs: Feeds, names: Sequence[str] = ()) -> dict[str, Array]:
@@ -120,10 +120,10 @@ def into(values: Array, info: TensorInfo) -> Array:
     laid = np.moveaxis(values, 1, -1) if channels_last(info) and values.ndim > 1 else values
     dtype = np.dtype(info.dtype)
     if info.scale is None or values.dtype == dtype:
-        return np.ascontiguousarray(laid.astype(dtype, copy=False))
+        return np.asarray(laid.astype(dtype, copy=False), order="C")  # a scalar stays one
     limits = np.iinfo(dtype)
     steps = np.rint(laid.astype(np.float32) / np.float32(info.scale)) + np.float32(info.zero_point or 0)
-    return np.ascontiguousarray(np.clip(steps, limits.min, limits.max).astype(dtype))
+    return np.asarray(np.clip(steps, limits.min, limits.max).astype(dtype), order="C")
 
 
 def out_of(values: Array, info: TensorInfo) -> Array:

@@ -31,14 +31,14 @@ class OrtRunner:
 
     def run(self, feeds: Feeds) -> dict[str, Array]:
         """One inference."""
-        found = self._session.run(self._outputs, {name: np.ascontiguousarray(a) for name, a in feeds.items()})
+        found = self._session.run(self._outputs, {name: np.asarray(a, order="C") for name, a in feeds.items()})
         return dict(zip(self._outputs, found, strict=True))
 
     def measure(self, feeds: Feeds, iterations: int) -> Timing:
         """Seconds of each run with inputs and outputs bound once."""
         binding = self._session.io_binding()
         for name, array in feeds.items():
-            binding.bind_cpu_input(name, np.ascontiguousarray(array))
+            binding.bind_cpu_input(name, np.asarray(array, order="C"))
         for name in self._outputs:
             binding.bind_output(name, "cpu")
         seconds = []

@@ -101,7 +101,7 @@ class LiteRTRunner:
             self._interpreter.allocate_tensors()
             self._refresh()
         for name, index in self._inputs.items():
-            self._interpreter.set_tensor(index, np.ascontiguousarray(feeds[name]))
+            self._interpreter.set_tensor(index, np.asarray(feeds[name], order="C"))
 
     def _refresh(self) -> None:
         """Names to tensor indices by the signature, which keeps the ONNX names."""

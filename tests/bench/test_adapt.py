@@ -132,3 +132,11 @@ def test_outputs_take_onnx_names() -> None:
     raw = RANDOM.integers(-128, 127, (1, 2, 2, 3)).astype(np.int8)
     found = Adapter((), infos).fetch({"Identity": raw}, ["y"])
     np.testing.assert_array_equal(found["y"], (raw.transpose(0, 3, 1, 2).astype(np.float32) - 1) * np.float32(0.5))
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int64", "float32"])
+def test_a_scalar_stays_one(dtype: str) -> None:
+    feeds = {"x": np.asarray(1, dtype)}
+    adapter = Adapter((TensorInfo("x", dtype, ()),), ())
+    assert adapter.feed(feeds)["x"].shape == ()
+    assert adapter.one(feeds)["x"].shape == ()
