@@ -30,7 +30,7 @@ def test_misspelling(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "names"),
-    [("a-b", ["a-b"]), (" a-b , c-d,", ["a-b", "c-d"]), ("a-b,c-d,a-b", ["a-b", "c-d"])],
+    [("a-b", ["a-b"]), (" a-b , c-d,", ["a-b", "c-d"]), ("a-b,c-d,a-b", ["a-b", "c-d"]), ("a-b:x+x,a-b:x", ["a-b:x"])],
 )
 def test_list(text: str, names: list[str]) -> None:
     assert [str(target) for target in parse_targets(text)] == names

@@ -30,7 +30,8 @@ class Target:
             )
         head, _, tail = text.partition(":")
         backend, *device, precision = head.split("-")
-        return cls(backend, precision, "".join(device), tuple(tail.split("+")) if tail else ())
+        suffixes = tuple(dict.fromkeys(tail.split("+"))) if tail else ()
+        return cls(backend, precision, "".join(device), suffixes)
 
     @property
     def base(self) -> str:
