@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import sys
 import time
@@ -13,7 +14,7 @@ import pytest
 
 from effc.core.errors import BackendFailed, BackendMissing, BadInput, EffcError, Refusal, UnsupportedOps
 from effc.core.progress import Progress
-from effc.core.worker import Worker, call
+from effc.core.worker import Worker, call, canonical, packed
 
 ERRORS = [
     BadInput("wrong", where="file", hint="mend it"),
@@ -110,6 +111,14 @@ def test_a_fixed_child_has_the_same_addresses_anywhere(tmp_path: Path) -> None:
         place.mkdir()
         found.add(call("effc.core.fixed:address", stage="address", fixed=place))
     assert len(found) == 1 or not call("effc.core.fixed:allowed", stage="allowed")
+
+
+def test_equal_requests_are_equal_bytes_to_a_fixed_child() -> None:
+    """Whether a part of them is one object or several."""
+    shared, apart = (["name", (1, 2)] for _ in range(2))
+    twice, copied = [shared, shared], [shared, apart]
+    assert canonical(twice) == canonical(copied) != packed(twice)
+    assert pickle.loads(canonical(twice)) == twice
 
 
 class Heard(Progress):

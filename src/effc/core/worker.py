@@ -6,6 +6,7 @@ Arguments and results are pickled, so they must be plain data (dataclasses, NumP
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import selectors
@@ -67,7 +68,7 @@ class Worker:
         env: Mapping[str, str] | None = None,
         fixed: Path | None = None,
     ) -> None:
-        self.stage, self.deadline = stage, deadline
+        self.stage, self.deadline, self._pack = stage, deadline, canonical if fixed else packed
         self._log = tempfile.TemporaryFile()  # noqa: SIM115, it lives as long as the worker
         request_read, self._request = os.pipe()
         self._reply, reply_write = os.pipe()
@@ -123,7 +124,7 @@ class Worker:
     def _ask(self, request: tuple[str, str, str, tuple[object, ...]], progress: Progress | None = None) -> Any:
         end = time.monotonic() + self.deadline
         try:
-            write_message(self._request, pickle.dumps(request, protocol=5))
+            write_message(self._request, self._pack(request))
             ok, value = pickle.loads(self._read_reply(end))
             while ok is None:  # not the answer yet, but how far it is
                 if progress is not None:
@@ -172,6 +173,23 @@ class Worker:
         size = self._log.seek(0, os.SEEK_END)
         self._log.seek(max(0, size - _LOG_TAIL))
         return self._log.read().decode(errors="replace")
+
+
+def packed(request: object) -> bytes:
+    """The request as bytes; an object that stands in it twice is written once."""
+    return pickle.dumps(request, protocol=5)
+
+
+def canonical(request: object) -> bytes:
+    """The request as bytes that are the same for equal requests, whichever objects within are one and the same.
+
+    Else a child whose addresses are fixed would start from another heap where its job was read from a file.
+    """
+    stream = io.BytesIO()
+    pickler = pickle.Pickler(stream, protocol=5)
+    pickler.fast = True
+    pickler.dump(request)
+    return stream.getvalue()
 
 
 def write_message(descriptor: int, payload: bytes) -> None:
