@@ -27,12 +27,16 @@ class FinishOptions:
         package: the folder that `effc build --defer` wrote.
         out: the artifact goes into a folder of the target's name there; None finishes the package in its place.
         timing_cache: as in `BuildOptions`.
+        timeout_s: seconds after which the build is stopped; None takes those that the package states.
+        dry_run: check the package, what it needs and where it goes; build nothing.
     """
 
     package: Path
     out: Path | None = None
     timing_cache: str | None = None
+    timeout_s: float | None = None
     overwrite: bool = False
+    dry_run: bool = False
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,7 @@ class FinishReport:
 
     source: str
     target: TargetReport
+    dry_run: bool = False
 
 
 def finish(options: FinishOptions, progress: Progress | None = None) -> FinishReport:
@@ -55,15 +60,18 @@ def finish(options: FinishOptions, progress: Progress | None = None) -> FinishRe
     package = Artifact.open(options.package)
     backend = _backend(package)
     folder = options.package if options.out is None else options.out / package.target.folder
+    overwrite = options.out is None or options.overwrite
+    if options.dry_run:
+        files.refuse_existing(folder, overwrite=overwrite)
+        return FinishReport(package.manifest.source.name, TargetReport(str(package.target), folder), dry_run=True)
     emission = base.EmitOptions(
         package.manifest.io,
-        package.manifest.engine or EngineOptions(),
+        _engine(package.manifest, options),
         package.manifest.profiles,
         options.timing_cache,
         progress=progress,
     )
     watch = Progress()
-    overwrite = options.out is None or options.overwrite
     with progress.stage(str(package.target)), files.staged_folder(folder, overwrite=overwrite) as staging:
         _copy(package, staging)
         with watch.stage("emit"):
@@ -76,6 +84,12 @@ def finish(options: FinishOptions, progress: Progress | None = None) -> FinishRe
     size = Artifact(folder, finished).size
     report = TargetReport(str(package.target), folder, size, finished.verification, seconds=watch.seconds)
     return FinishReport(finished.source.name, report)
+
+
+def _engine(manifest: Manifest, options: FinishOptions) -> EngineOptions:
+    """As the package states it, but for the deadline, which this machine may need longer than."""
+    engine = manifest.engine or EngineOptions()
+    return engine if options.timeout_s is None else replace(engine, timeout_s=options.timeout_s)
 
 
 def _backend(package: Artifact) -> base.Sealing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -117,9 +118,41 @@ def test_a_package_does_not_run(package: Path, tmp_path: Path, effc: Command, ve
     assert f"effc build {package}" in ran.err
 
 
-@pytest.mark.parametrize("flags", [("--target", "rtx-int8"), ("-o", "{package}/typed.onnx")])
+FLAGS = [
+    ("--target", "rtx-int8"),
+    ("-o", "{package}/typed.onnx"),
+    ("--builder-level", "5"),
+    ("--no-tf32",),
+    ("--calib", "random"),
+    ("--shape-range", "input:1x1x28x28"),
+    ("--dry-run", "--workspace", "64"),
+]
+
+
+@pytest.mark.parametrize("flags", FLAGS)
 def test_flags_that_make_no_sense(package: Path, effc: Command, flags: tuple[str, ...]) -> None:
-    assert effc("build", package, *(flag.format(package=package) for flag in flags)).code == 2
+    before = contents(package)
+    ran = effc("build", package, *(flag.format(package=package) for flag in flags))
+    assert ran.code == 2
+    assert contents(package) == before
+
+
+def test_a_dry_run_builds_nothing(package: Path, sealed: Path, effc: Command) -> None:
+    before = contents(package)
+    assert effc("build", package, "--dry-run").code == 0
+    assert contents(package) == before
+    assert effc("build", package, "--dry-run", "-o", package.parent / "out").code == 0
+    assert not (package.parent / "out").exists()
+    assert effc("build", sealed / "trt-int8", "--dry-run").code == 5
+
+
+def test_the_deadline_is_this_machine_s(package: Path, effc: Command) -> None:
+    spoken = json.loads((package / FILE_NAME).read_text())
+    spoken["engine"]["timeout_s"] = 1e-3
+    (package / FILE_NAME).write_text(json.dumps(spoken))
+    ran = effc("build", package)
+    assert (ran.code, "--build-timeout" in ran.err) == (6, True)
+    assert effc("build", package, "--build-timeout", "10m").code == 0
 
 
 KILLED = """

@@ -14,6 +14,9 @@ from effc.core.target import Target, parse_targets
 
 Shape = tuple[int | str, ...]
 MAX_THREADS = 1024
+MAX_DIM = 2**31 - 1
+MAX_WORKSPACE_MIB = 1 << 24
+MAX_SECONDS = 30 * 24 * 3600
 MAX_SQNR = 80.0
 
 
@@ -28,6 +31,17 @@ class Parser(argparse.ArgumentParser):
 def parse(words: Sequence[str]) -> argparse.Namespace:
     """Read the command line. Raises BadInput when it is wrong."""
     return parser().parse_args(words)
+
+
+def stated(args: argparse.Namespace) -> tuple[str, ...]:
+    """The verb's own options that are not as they are by default, as they are spelled."""
+    verb = Parser()
+    _VERBS[args.verb][1](verb)
+    return tuple(
+        action.option_strings[-1]
+        for action in verb._actions
+        if action.option_strings and getattr(args, action.dest, action.default) != action.default
+    )
 
 
 def parser() -> Parser:
@@ -47,11 +61,15 @@ def shape(text: str) -> tuple[str, Shape]:
     """`name:1x3x224x224`: dims are positive integers or symbol names; commas may stand for the x."""
     name, colon, tail = text.rpartition(":")
     dims = tail.split("," if "," in tail else "x")
-    if not (colon and name) or not all(dim.isidentifier() or (dim.isdecimal() and int(dim) > 0) for dim in dims):
+    if not (colon and name) or not all(dim.isidentifier() or (dim.isdecimal() and _is_dim(dim)) for dim in dims):
         raise argparse.ArgumentTypeError(
             f"{text!r} is not a shape; write for example input:1x3x224x224 or input:N,3,H,W"
         )
     return name, tuple(int(dim) if dim.isdecimal() else dim for dim in dims)
+
+
+def _is_dim(text: str) -> bool:
+    return 0 < int(text) <= MAX_DIM
 
 
 def shape_range(text: str) -> tuple[str, ShapeRange]:
@@ -62,6 +80,8 @@ def shape_range(text: str) -> tuple[str, ShapeRange]:
         wanted = "write MIN,OPT,MAX, for example input:1x3x224x224,8x3x224x224,32x3x224x224"
         raise argparse.ArgumentTypeError(f"{text!r} is not a range of shapes; {wanted}")
     parsed = [tuple(int(d) for d in part) for part in dims]
+    if any(size > MAX_DIM for part in parsed for size in part):
+        raise argparse.ArgumentTypeError(f"{text!r} has a dim above {MAX_DIM}")
     return name, ShapeRange(*(parsed if len(parsed) == 3 else parsed * 3))
 
 
@@ -71,6 +91,8 @@ def seconds(text: str) -> float:
     number = text[:-1] if factor else text
     if not number.isdecimal() or int(number) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a time; write for example 90s, 15m or 2h")
+    if int(number) * (factor or 1.0) > MAX_SECONDS:
+        raise argparse.ArgumentTypeError(f"{text!r} is more than {MAX_SECONDS // 3600}h")
     return int(number) * (factor or 1.0)
 
 
@@ -90,6 +112,13 @@ def positive(text: str) -> int:
     """An integer from 1 on."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive integer")
+    return int(text)
+
+
+def workspace(text: str) -> int:
+    """MiB of memory that a GPU could have."""
+    if positive(text) > MAX_WORKSPACE_MIB:
+        raise argparse.ArgumentTypeError(f"{text!r} is more than {MAX_WORKSPACE_MIB} MiB")
     return int(text)
 
 
@@ -213,7 +242,7 @@ def _engine(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--defer", action="store_true", help="seal a package that `effc build PACKAGE` finishes on the GPU machine"
     )
-    group.add_argument("--workspace", type=positive, metavar="MIB", help="limit of scratch memory in MiB")
+    group.add_argument("--workspace", type=workspace, metavar="MIB", help="limit of scratch memory in MiB")
     group.add_argument("--builder-level", type=level, metavar="0..5", help="how long to search for fast kernels")
     group.add_argument("--no-tf32", dest="tf32", action="store_false", help="float32 without rounding to TF32")
     group.add_argument("--timing-cache", metavar="FILE", help="measured kernels to reuse; `none` for none")

@@ -9,9 +9,13 @@ from functools import partial
 from types import MappingProxyType
 
 from effc.cli import render, render_explain
+from effc.cli.arguments import stated
 from effc.core.errors import BadInput, UnsupportedOps
 from effc.core.options import BuildOptions, CalibrationOptions, DataOptions, EngineOptions, Gates, Profile, ShapeRange
 from effc.core.progress import Progress
+
+FINISHING = ("--output", "--overwrite", "--dry-run", "--timing-cache", "--build-timeout")
+"""The options of `effc build` that a sealed package leaves open."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +41,13 @@ def _finish(args: Namespace, progress: Progress) -> Outcome:
     from effc.finish import FinishOptions
     from effc.finish import finish as run
 
-    if args.target:
-        hint = "the package says what it is for; leave --target out"
-        raise BadInput("a package is finished as it was sealed", where="--target", hint=hint)
-    finished = run(FinishOptions(args.model, args.output, _timing_cache(args), args.overwrite), progress)
+    given = stated(args)
+    if beyond := ", ".join(name for name in given if name not in FINISHING):
+        hint = f"the package says how it is built; leave {beyond} out"
+        raise BadInput("a package is finished as it was sealed", where=beyond, hint=hint)
+    timeout = args.build_timeout if "--build-timeout" in given else None
+    options = FinishOptions(args.model, args.output, _timing_cache(args), timeout, args.overwrite, args.dry_run)
+    finished = run(options, progress)
     return Outcome(finished, partial(render.finish, finished))
 
 

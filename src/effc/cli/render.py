@@ -55,7 +55,9 @@ def build(report: BuildReport) -> None:
 def _built(console: Console, target: TargetReport, *, dry: bool) -> None:
     if target.failure is not None:
         sys.stdout.flush()
-        print(f"error ({target.failure.kind}): {target.failure.message}", file=sys.stderr)
+        message = target.failure.message
+        named = message if target.target in message else f"{target.target}: {message}"
+        print(f"error ({target.failure.kind}): {named}", file=sys.stderr)
     if dry and target.failure is None:
         console.print(f"{target.target}: would be built into {target.artifact}")
     if target.sealed:
@@ -70,8 +72,8 @@ def _built(console: Console, target: TargetReport, *, dry: bool) -> None:
 def finish(report: FinishReport) -> None:
     """The artifact that the package became."""
     console = out()
-    console.print(f"{report.source}: package finished")
-    _built(console, report.target, dry=False)
+    console.print(f"{report.source}: package {'can be finished' if report.dry_run else 'finished'}")
+    _built(console, report.target, dry=report.dry_run)
 
 
 def _samples(stated: Calibration) -> str:
