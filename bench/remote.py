@@ -15,7 +15,7 @@ from effc.core import host
 from effc.core.artifact import Artifact
 from effc.core.errors import BackendMissing, BadInput
 from effc.core.manifest import TYPED_NAME
-from effc.core.worker import Worker
+from effc.core.worker import DEADLINE_S, Worker
 
 Array = NDArray[np.generic]
 
@@ -92,10 +92,12 @@ def can_run(artifact: Artifact) -> bool:
 
 
 @contextmanager
-def open_child(stage: str, runner: str, arguments: tuple[object, ...], threads: int) -> Iterator[RemoteRunner]:
+def open_child(
+    stage: str, runner: str, arguments: tuple[object, ...], threads: int, deadline: float = DEADLINE_S
+) -> Iterator[RemoteRunner]:
     """`module:Class` made with `arguments` in a child of its own, which is pinned to as many CPUs as it has threads."""
     limits = dict.fromkeys(_THREAD_VARIABLES, str(threads))
-    with Worker(stage, env=limits) as worker:
+    with Worker(stage, deadline=deadline, env=limits) as worker:
         worker.call("effc.bench.remote:pin", threads)
         worker.make(_NAME, runner, *arguments)
         yield RemoteRunner(worker)

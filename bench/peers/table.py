@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -39,7 +39,8 @@ PEERS: Mapping[str, Peer] = {
         Peer("torch", "effc.bench.peers.compiled:TorchCompile", ("fp32", "fp16", "bf16")),
     )
 }
-Open = Callable[[int], AbstractContextManager[RemoteRunner]]
+BUILD_S = 7200.0
+"""Peers build their engines in their first call, which may take as long as one of ours."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Choice:
         """Its part in a benchmark of `model` on `feeds`, which are by ONNX name."""
 
         def opened(threads: int) -> AbstractContextManager[RemoteRunner]:
-            return open_child(f"run {self}", self.peer.runner, (model, self.precision, threads), threads)
+            return open_child(f"run {self}", self.peer.runner, (model, self.precision, threads), threads, BUILD_S)
 
         return Entry(str(self), f"{self} {model.name}", feeds, model.stat().st_size, opened)
 

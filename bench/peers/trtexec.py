@@ -28,7 +28,8 @@ FLAGS: Mapping[str, tuple[str, ...]] = {
     **{precision: (f"--{precision}",) for precision in ("fp16", "bf16", "int8", "fp8", "best")},
 }
 """Flags of TensorRT 10; 11 knows --stronglyTyped alone. Without Q/DQ in the model --int8 takes made-up ranges."""
-_DEADLINE_S = 7200.0
+_DEADLINE_S = 7000.0
+"""Less than the child has, lest that is ended and the command lives on."""
 _WARM_UP_MS = 50
 _RATE = re.compile(r"Throughput: ([0-9.]+) qps")
 _VERSION = re.compile(r"TensorRT version: (\S+)")
