@@ -24,6 +24,7 @@ from effc.backends.tensorrt.build.emit import FILE_NAME, emit, finish
 from effc.backends.tensorrt.build.engine import Job
 from effc.backends.tensorrt.build.monitor import PERCENT
 from effc.compiler import ir
+from effc.core import device
 from effc.core.errors import BackendFailed, BadInput, UnsupportedOps
 from effc.core.manifest import TYPED_NAME, TensorInfo
 from effc.core.options import EngineOptions, ShapeRange
@@ -260,6 +261,27 @@ def test_what_rtx_cannot_be_asked(options: dict[str, object], where: str, hint: 
 
 def test_refit_with_a_gpu_is_no_matter() -> None:
     capabilities.check(SM89, EngineOptions(refit=True), None)
+
+
+def test_refit_is_sealed_for_a_machine_that_can(tmp_path: Path) -> None:
+    wanted = EmitOptions(engine=EngineOptions(refit=True), defer=True)
+    assert build(tmp_path, narrow("float32"), options=wanted).engine == EngineOptions(
+        refit=True, capabilities=("sm89",)
+    )
+    assert contents(tmp_path) == {TYPED_NAME}
+
+
+@pytest.mark.skipif(device.no_gpu() is None, reason="there is a GPU")
+def test_refit_without_a_gpu_is_refused_when_sealed_too(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="without a GPU"):
+        finish(tmp_path, SM89, EmitOptions(engine=EngineOptions(refit=True, capabilities=("sm89",))))
+
+
+def test_an_engine_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / FILE_NAME).mkdir()
+    with pytest.raises(BadInput, match="it cannot be written") as caught:
+        build(tmp_path, narrow("float32"))
+    assert caught.value.where == FILE_NAME and "make room" in caught.value.hint
 
 
 @pytest.mark.parametrize("megabytes", [0, 1])

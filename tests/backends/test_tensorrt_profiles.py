@@ -69,7 +69,13 @@ def test_complete(inputs: tuple[TensorInfo, ...], stated: tuple[Profile, ...], e
 
 REFUSED: list[tuple[str, tuple[TensorInfo, ...], Profile, str, str]] = [
     ("no such input", (IMAGE,), {"y": WHOLE}, "no input 'y'", "its inputs: x"),
-    ("rank", (IMAGE,), {"x": span("1x3x8")}, "1x3x8 has 3 dims, the input has 4: Nx3x8x8", "--shape-range x:1x3x8x8,"),
+    (
+        "rank",
+        (IMAGE,),
+        {"x": span("1x3x8")},
+        "1x3x8 has 3 dims, the input has 4: [N, 3, 8, 8]",
+        "--shape-range x:1x3x8x8,",
+    ),
     ("a fixed dim", (IMAGE,), {"x": span("1x4x8x8")}, "dim 1 covers 4 to 4, and the model fixes it at 3", "32x3x8x8"),
     ("a fixed dim in part", (IMAGE,), {"x": span("1x3x8x8", "1x3x8x8", "1x3x8x9")}, "dim 3 covers 8 to 9", "x:"),
     ("order", (IMAGE,), {"x": span("4x3x8x8", "2x3x8x8", "8x3x8x8")}, "dim 0 runs from 4 by 2 to 8", "x:"),
@@ -85,8 +91,8 @@ REFUSED: list[tuple[str, tuple[TensorInfo, ...], Profile, str, str]] = [
         "a free size",
         (FREE,),
         {},
-        "'x' has shape Nx3xHxW, and nothing says which sizes H, W takes",
-        "1x3xHxW,32x3xHxW with",
+        "'x' has shape [N, 3, H, W], and nothing says which sizes H, W takes",
+        "--shape-range x:1x3x?x?,1x3x?x?,32x3x?x? with a number for each ? (H, W)",
     ),
     ("a fixed model", (FIXED,), {"x": WHOLE}, "the model fixes it at 1", "x:1x3x8x8,1x3x8x8,1x3x8x8"),
 ]

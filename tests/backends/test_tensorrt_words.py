@@ -40,6 +40,10 @@ RECORDED = [
     ("CUDA_ERROR_OUT_OF_MEMORY", "out of memory"),
     ("Tactic Selection: no tactics to implement the operation within workspace limit.", "no kernel fits"),
     (
+        "Error Code 4 (IConvolutionLayer a/Conv: a/out: tensor volume exceeds 1099511627776, dimensions are [9,1] In x",
+        "tensor 'a/out' of dims 9,1 would have more than 1099511627776 values",
+    ),
+    (
         "Cannot compile for target(s) sm75, sm80, because the model contains HW-specific datatypes: fp8_e4m3. In x",
         "sm75, sm80 cannot compute in fp8_e4m3",
     ),

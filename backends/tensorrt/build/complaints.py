@@ -38,6 +38,11 @@ _COMPLAINTS = (
         "allow more with --workspace, or leave it out: the default is the GPU's whole memory",
     ),
     Complaint(
+        r"(\S+?): tensor volume exceeds (\d+), dimensions are \[([\d,]+)\]",
+        "tensor {0!r} of dims {2} would have more than {1} values",
+        "build with a smaller --shape-range or --shape",
+    ),
+    Complaint(
         r"target\(s\) ([\w, ]+), because the model contains HW-specific datatypes: (\w+)",
         "{0} cannot compute in {1}",
         "leave these GPUs out of the target, or choose another precision",

@@ -31,7 +31,7 @@ def emit(model: ir.Model, target: Target, options: EmitOptions, folder: Path) ->
         BackendMissing, BackendFailed: the library does not load, or it failed.
     """
     inputs, outputs = _infos(model.graph.inputs), _infos(model.graph.outputs)
-    capabilities.check(target, options.engine, device.no_gpu())
+    capabilities.check(target, options.engine, None if options.defer else device.no_gpu())
     engine = replace(options.engine, capabilities=capabilities.compiled_for(target, model))
     settled = replace(options, engine=engine, profiles=profiles.complete(inputs, options.profiles))
     files = _slot(options, folder) if options.defer else finish(folder, target, settled)
@@ -39,7 +39,13 @@ def emit(model: ir.Model, target: Target, options: EmitOptions, folder: Path) ->
 
 
 def finish(folder: Path, target: Target, options: EmitOptions) -> tuple[str, ...]:
-    """Build the engine from `typed.onnx` in a child; names of the files written, the engine first."""
+    """Build the engine from `typed.onnx` in a child; names of the files written, the engine first.
+
+    Raises:
+        BadInput: an option that this machine cannot serve, or no room for the engine.
+        UnsupportedOps, BackendMissing, BackendFailed: as `emit`.
+    """
+    capabilities.check(target, options.engine, device.no_gpu())
     job = _job(folder, target, options)
     try:
         built: tuple[str, ...] = worker.call(
@@ -80,7 +86,7 @@ def _advised(error: BackendFailed) -> BackendFailed:
     if "SIGKILL" in error.what:
         hint = "most often the system kills a process when memory runs out; " + complaints.MEMORY_HINT
     elif "no answer within" in error.what:
-        hint = "--build-timeout gives it longer; --level 1 or 2 builds faster"
+        hint = "--build-timeout gives it longer; --builder-level 1 or 2 builds faster"
     else:
         return error
     return BackendFailed(error.what, stage=error.stage, log=error.log, hint=hint)

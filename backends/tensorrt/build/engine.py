@@ -9,6 +9,7 @@ from effc.backends.tensorrt import library, logs
 from effc.backends.tensorrt.api import Builder, IBuilderConfig, ILogger, INetworkDefinition, ParserError, Trt
 from effc.backends.tensorrt.build import cache, complaints, flavours, monitor
 from effc.backends.tensorrt.build.monitor import Meter, Report
+from effc.core import files
 from effc.core.errors import BackendFailed, Refusal, UnsupportedOps
 from effc.core.options import EngineOptions, Profile
 from effc.core.target import Target
@@ -61,6 +62,7 @@ def build(job: Job, *, report: Report) -> tuple[str, ...]:
 
     Raises:
         BackendMissing: the library does not load.
+        BadInput: there is no room for the engine.
         UnsupportedOps: the parser refuses nodes; all of them are listed.
         BackendFailed: the library failed; the reason is its own log's, in our words where it is known.
     """
@@ -69,12 +71,14 @@ def build(job: Job, *, report: Report) -> tuple[str, ...]:
         trt = library.load(job.target.backend)
         logger = logs.logger(trt, log)
         plan = _plan(job, trt, logger, log, Meter(report))
-        job.engine.write_bytes(plan)
+        with files.writing(job.engine):
+            job.engine.write_bytes(plan)
         layers = _layers(trt, logger, plan) if job.inspect else ""
     except MemoryError as error:
         raise BackendFailed(complaints.MEMORY, stage=job.stage, hint=complaints.MEMORY_HINT) from error
     if layers:
-        job.engine.with_name(LAYERS).write_text(layers, encoding="utf-8")
+        with files.writing(path := job.engine.with_name(LAYERS)):
+            path.write_text(layers, encoding="utf-8")
     return (job.engine.name, LAYERS) if layers else (job.engine.name,)
 
 

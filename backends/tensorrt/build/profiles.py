@@ -60,16 +60,17 @@ def _derived(info: TensorInfo, spans: Mapping[str, Span]) -> ShapeRange:
     found = [(d, d, d) if isinstance(d, int) else spans.get(_key(info, axis)) for axis, d in enumerate(info.shape)]
     if None in found:
         symbols = ", ".join(str(info.shape[axis]) for axis, span in enumerate(found) if span is None)
-        what = f"input {info.name!r} has shape {written(info.shape)}, and nothing says which sizes {symbols} takes"
-        raise BadInput(what, where=OPTION, hint=f"{suggestion(info)} with numbers for {symbols}")
+        what = f"input {info.name!r} has shape {_declared(info)}, and nothing says which sizes {symbols} takes"
+        raise BadInput(what, where=OPTION, hint=f"{suggestion(info)} with a number for each ? ({symbols})")
     low, best, high = zip(*(span for span in found if span is not None), strict=True)
     return ShapeRange(low, best, high)
 
 
 def suggestion(info: TensorInfo) -> str:
-    """The option to write for an input, as far as its own dims tell it."""
+    """The option to write for an input; ? stands for a size that its own dims do not tell."""
     ranges = (
-        [batch if axis == 0 and isinstance(d, str) else d for axis, d in enumerate(info.shape)] for batch in BATCH
+        [d if isinstance(d, int) else batch if axis == 0 else "?" for axis, d in enumerate(info.shape)]
+        for batch in BATCH
     )
     return f"{OPTION} {info.name}:{','.join(written(dims) for dims in ranges)}"
 
@@ -82,7 +83,7 @@ def _check(known: Mapping[str, TensorInfo], name: str, span: ShapeRange) -> None
     info = known[name]
     for dims in (span.min, span.opt, span.max):
         if len(dims) != len(info.shape):
-            what = f"{written(dims)} has {len(dims)} dims, the input has {len(info.shape)}: {written(info.shape)}"
+            what = f"{written(dims)} has {len(dims)} dims, the input has {len(info.shape)}: {_declared(info)}"
             raise BadInput(what, where=where, hint=suggestion(info))
     for axis, (low, best, high) in enumerate(_spans(span)):
         fixed = info.shape[axis]
@@ -90,8 +91,13 @@ def _check(known: Mapping[str, TensorInfo], name: str, span: ShapeRange) -> None
             what = f"dim {axis} runs from {low} by {best} to {high}, which is not 1 <= MIN <= OPT <= MAX"
             raise BadInput(what, where=where, hint=suggestion(info))
         if isinstance(fixed, int) and (low, high) != (fixed, fixed):
-            what = f"dim {axis} covers {low} to {high}, and the model fixes it at {fixed}: {written(info.shape)}"
+            what = f"dim {axis} covers {low} to {high}, and the model fixes it at {fixed}: {_declared(info)}"
             raise BadInput(what, where=where, hint=suggestion(info))
+
+
+def _declared(info: TensorInfo) -> str:
+    """As `effc check` prints it: a symbol's name may hold an x."""
+    return f"[{', '.join(map(str, info.shape))}]"
 
 
 def _spans(span: ShapeRange) -> list[Span]:

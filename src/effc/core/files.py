@@ -34,10 +34,10 @@ def staged_file(final: Path) -> Iterator[Path]:
     On success every file there is renamed into `final`'s folder, `final` itself last; on failure nothing stays.
     Raises BadInput where it cannot be written.
     """
-    with _writing(final):
+    with writing(final):
         final.parent.mkdir(parents=True, exist_ok=True)
         staging = tempfile.TemporaryDirectory(prefix=_STAGING, dir=final.parent)
-    with _writing(final), staging as folder:
+    with writing(final), staging as folder:
         yield Path(folder) / final.name
         for path in sorted(Path(folder).iterdir(), key=lambda path: path.name == final.name):
             os.replace(path, final.with_name(path.name))
@@ -51,12 +51,12 @@ def staged_folder(final: Path, *, overwrite: bool) -> Iterator[Path]:
     Raises BadInput when `final` exists, before or after, and `overwrite` is false, or where it cannot be written.
     """
     refuse_existing(final, overwrite=overwrite)
-    with _writing(final):
+    with writing(final):
         final.parent.mkdir(parents=True, exist_ok=True)
         _sweep(final)
         staging = Path(tempfile.mkdtemp(prefix=f"{_STAGING}{final.name}-{os.getpid()}-", dir=final.parent))
     try:
-        with _writing(final):
+        with writing(final):
             staging.chmod(0o755)
             yield staging
             refuse_existing(final, overwrite=overwrite)
@@ -76,7 +76,7 @@ def refuse_existing(path: Path, *, overwrite: bool) -> None:
 
 
 @contextmanager
-def _writing(final: Path) -> Iterator[None]:
+def writing(final: Path) -> Iterator[None]:
     """What the system refuses (no room, no permission, no such folder) becomes a BadInput that names the file."""
     try:
         yield
