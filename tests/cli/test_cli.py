@@ -58,6 +58,8 @@ EXIT_CODES = [
     ("explain {tmp}", 2),
     ("explain {model}", 2),
     ("explain {tmp}/none", 2),
+    ("explain {out}/ort-fp32/model.onnx", 2),
+    ("explain {out}/ort-fp32/manifest.json", 2),
     ("run {out}/ort-fp32 --input {model} -o {tmp}/y.npz", 2),
     ("run {out}/ort-fp32 --input {calib} -o {calib}", 2),
     ("run {out}/ort-fp32 --input {tmp}/wrong.npz -o {tmp}/y.npz", 2),

@@ -20,7 +20,7 @@ LIMIT = 12
 def explain(report: ExplainReport) -> None:
     """The whole report."""
     console, told = out(), report.explanation
-    console.print(f"{report.source}: {report.target + ', ' if report.target else ''}{len(told.layers)} layers")
+    console.print(f"{report.source}: {report.target + ', ' if report.target else ''}{_layered(len(told.layers))}")
     console.print(f"  {told.basis}")
     for precision, share in told.shares.items():
         console.print(f"  {precision}: {_share(share)}")
@@ -35,7 +35,11 @@ def explain(report: ExplainReport) -> None:
 
 def _share(share: Share) -> str:
     time = "" if share.time is None else f", {share.time:.1%} of the time"
-    return f"{share.layers} layer{'s' if share.layers != 1 else ''}{time}"
+    return f"{_layered(share.layers)}{time}"
+
+
+def _layered(count: int) -> str:
+    return f"{count} layer{'s' if count != 1 else ''}"
 
 
 def _kinds(console: Console, kinds: tuple[Kind, ...]) -> None:

@@ -10,6 +10,8 @@ from effc.backends.explanation import Explanation
 from effc.bench import reference
 from effc.bench.adapt import Adapter
 from effc.core.artifact import Artifact
+from effc.core.errors import BadInput
+from effc.core.manifest import FILE_NAME
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ def explain(path: Path) -> ExplainReport:
     if path.is_file():
         from effc.backends.tensorrt.explain.report import from_file
 
+        _check_layers(path)
         return ExplainReport(path, "", from_file(path))
     artifact = Artifact.open(path)
     backend = base.for_target(artifact.target)
@@ -38,6 +41,17 @@ def explain(path: Path) -> ExplainReport:
         base.require(backend)
     told = backend.explain(artifact, _sample(artifact))
     return ExplainReport(path, artifact.manifest.target, told)
+
+
+def _check_layers(path: Path) -> None:
+    """Raise BadInput for a file that is a model, or another part of an artifact, by its name."""
+    if path.suffix == ".json" and path.name != FILE_NAME:
+        return
+    if (path.parent / FILE_NAME).exists():
+        raise BadInput("it is one file of an artifact", where=str(path), hint=f"`effc explain {path.parent}`")
+    if path.suffix == ".onnx":
+        hint = "`effc build` makes an artifact of it; explain that folder"
+        raise BadInput("it is a model, not an artifact", where=str(path), hint=hint)
 
 
 def _sample(artifact: Artifact) -> base.Feeds | None:
