@@ -1,9 +1,10 @@
-"""The cheapest cut: min cut = max flow (Ford and Fulkerson, 1956), by shortest augmenting paths (Edmonds and Karp)."""
+"""The cheapest cut: min cut = max flow (Ford and Fulkerson, 1956), by blocking flows on shortest paths (Dinic, 1970)."""
 
 from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Hashable, Iterable
+from itertools import pairwise
 
 Edge = tuple[Hashable, Hashable, int]
 Residual = dict[Hashable, dict[Hashable, int]]
@@ -22,31 +23,46 @@ def source_side(edges: Iterable[Edge], source: Hashable, sink: Hashable) -> set[
     for start, end, capacity in edges:
         residual[start][end] = residual[start].get(end, 0) + capacity
         residual[end].setdefault(start, 0)
-    while sink in (before := _reach(residual, source, sink)):
-        _push(residual, before, sink)
-    return set(before)
+    while sink in (levels := _levels(residual, source)):
+        _block(residual, levels, source, sink)
+    return set(levels)
 
 
-def _reach(residual: Residual, source: Hashable, sink: Hashable) -> dict[Hashable, Hashable]:
-    """Each node that the source still reaches, with the node before it; the search ends at the sink."""
-    before: dict[Hashable, Hashable] = {source: source}
-    queue = deque([source])
-    while queue and sink not in before:
+def _levels(residual: Residual, source: Hashable) -> dict[Hashable, int]:
+    """Each node that the source still reaches, with the number of edges to it."""
+    levels, queue = {source: 0}, deque([source])
+    while queue:
         node = queue.popleft()
         for following, capacity in residual[node].items():
-            if capacity > 0 and following not in before:
-                before[following] = node
+            if capacity > 0 and following not in levels:
+                levels[following] = levels[node] + 1
                 queue.append(following)
-    return before
+    return levels
 
 
-def _push(residual: Residual, before: dict[Hashable, Hashable], sink: Hashable) -> None:
-    """Send through the path that ends at the sink as much as it takes."""
-    path, node = [], sink
-    while before[node] != node:
-        path.append((before[node], node))
-        node = before[node]
-    flow = min(residual[start][end] for start, end in path)
-    for start, end in path:
+def _block(residual: Residual, levels: dict[Hashable, int], source: Hashable, sink: Hashable) -> None:
+    """Send as much as all shortest paths to the sink take together."""
+    ahead = {node: [n for n in residual[node] if levels.get(n) == level + 1] for node, level in levels.items()}
+    path = [source]
+    while path:
+        node = path[-1]
+        if node == sink:
+            path = _push(residual, path)
+        elif not ahead[node]:
+            path.pop()
+            if path:
+                ahead[path[-1]].pop()
+        elif residual[node][ahead[node][-1]] > 0:
+            path.append(ahead[node][-1])
+        else:
+            ahead[node].pop()
+
+
+def _push(residual: Residual, path: list[Hashable]) -> list[Hashable]:
+    """Send through a path as much as it takes; the path up to the first edge that takes no more."""
+    edges = list(pairwise(path))
+    flow = min(residual[start][end] for start, end in edges)
+    for start, end in edges:
         residual[start][end] -= flow
         residual[end][start] += flow
+    return path[: 1 + next(index for index, (start, end) in enumerate(edges) if residual[start][end] == 0)]
