@@ -1,4 +1,4 @@
-"""The cheapest cut: min cut = max flow (Ford and Fulkerson, 1956), by blocking flows on shortest paths (Dinic, 1970)."""
+"""The cheapest cut: min cut = max flow (Ford and Fulkerson, 1956), by blocking flows of shortest paths (Dinic)."""
 
 from __future__ import annotations
 
