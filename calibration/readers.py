@@ -102,6 +102,8 @@ def open_data(options: DataOptions, inputs: Sequence[InputInfo], seed: int = 0) 
 
     Raises BadInput where it is missing, empty, or does not fit the inputs.
     """
+    if not inputs:
+        raise BadInput("the model has no input that data could feed", where=options.spec, hint="leave the data out")
     wanted = tuple(Input(i.name, np.dtype(i.dtype), tuple(i.shape)) for i in inputs)  # type: ignore[call-overload]
     source = _limited(_source(options, wanted, seed), options.limit)
     first = next(source.samples(), None)

@@ -44,6 +44,10 @@ RECORDED = [
         "tensor 'a/out' of dims 9,1 would have more than 1099511627776 values",
     ),
     (
+        "(kOPT values for profile 0 violate shape constraints: /o.0/MatMul: dimensions do not match Condition '==' is",
+        "the model does not compute with the OPT dims of profile 0: /o.0/MatMul: dimensions do not match",
+    ),
+    (
         "Cannot compile for target(s) sm75, sm80, because the model contains HW-specific datatypes: fp8_e4m3. In x",
         "sm75, sm80 cannot compute in fp8_e4m3",
     ),

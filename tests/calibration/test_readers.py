@@ -167,6 +167,11 @@ def test_bad_npz_is_named(tmp_path: Path, kind: str, message: str) -> None:
         whole(read(tmp_path / "d.npz"))
 
 
+def test_a_model_without_inputs_takes_no_data() -> None:
+    with pytest.raises(BadInput, match="no input that data could feed"):
+        open_data(DataOptions("random"), ())
+
+
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 broken", b"hello"])
 def test_file_that_is_no_npz(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "d.npz").write_bytes(content)

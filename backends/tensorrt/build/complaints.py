@@ -43,6 +43,11 @@ _COMPLAINTS = (
         "build with a smaller --shape-range or --shape",
     ),
     Complaint(
+        r"k(MIN|OPT|MAX) values for profile (\d+) violate shape constraints: (.*?)(?: Condition|\. In |$)",
+        "the model does not compute with the {0} dims of profile {1}: {2}",
+        "other dims with --shape-range, or a model that is exported with its first dim dynamic",
+    ),
+    Complaint(
         r"target\(s\) ([\w, ]+), because the model contains HW-specific datatypes: (\w+)",
         "{0} cannot compute in {1}",
         "leave these GPUs out of the target, or choose another precision",
