@@ -81,17 +81,16 @@ def _round(graph: ir.Graph, value: ir.Value, dtype: ir.DataType | None) -> None:
     if dtype is None:
         return
     ir.retype(value, ir.DataType.FLOAT)
-    uses, leaves = list(value.uses()), value.is_graph_output()
+    uses, maker = list(value.uses()), value.producer()
     down = _cast(value, value, dtype)
     up = _cast(value, down.outputs[0], ir.DataType.FLOAT)
-    maker = value.producer()
     if maker is None:
         graph.insert_before(graph[0], [down, up])
     else:
         graph.insert_after(maker, [down, up])
     for use in uses:
         use.node.replace_input_with(use.idx, up.outputs[0])
-    if leaves:
+    if maker is not None and value.is_graph_output():  # an input that leaves as it came keeps its name
         graph.outputs[:] = [up.outputs[0] if output is value else output for output in graph.outputs]
         value.name, up.outputs[0].name = up.outputs[0].name, value.name
 

@@ -69,6 +69,14 @@ def test_inputs_and_casts_round(dtype: str) -> None:
     np.testing.assert_array_equal(found["u"], -rounded)
 
 
+def test_an_input_that_is_an_output_keeps_its_name() -> None:
+    wide = widen(model_of("(float16[4] x) => (float16[4] x, float16[4] y) { y = Mul(x, x) }"))
+    assert [value.name for value in (*wide.graph.inputs, *wide.graph.outputs)] == ["x", "x", "y"]
+    x = np.asarray([0.1, 1.0, 2.5, 3.3], np.float16)
+    found = Session(wide).run({"x": x.astype(np.float32)})
+    np.testing.assert_array_equal(found["y"], (x * x).astype(np.float32))
+
+
 @pytest.mark.parametrize("held", ["int8", "float8e4m3fn"])
 @pytest.mark.parametrize("scale", ["float16", "float"])
 def test_quantization_stays(held: str, scale: str) -> None:
