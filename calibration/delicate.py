@@ -17,13 +17,13 @@ from effc.compiler.passes.precision import Narrowed, Narrowing, Observed, narrow
 from effc.compiler.ranges import Range
 from effc.compiler.widen import widen
 
-_ENOUGH_DB, _TARGET_DB = 2.0, 3.0
-"""By how much the few samples must surpass what is wanted to be accepted, and what is aimed at where they do not.
+_MARGIN_DB = 1.5
+"""By how much the few samples must surpass what is wanted, since others have somewhat less.
 
-Other samples than these have been seen to have up to 2.5 dB less.
+Each dB more takes as many layers back to float32 as the ones before it together: noise comes from all of them.
 """
-LEAST_SAMPLES = 4
-_BLOCKS = 12
+LEAST_SAMPLES = 16
+_BLOCKS = 8
 
 
 def narrow_observed(
@@ -92,9 +92,8 @@ class _Judge:
 
 def _search(trial: _Trial, first: Narrowed, judge: _Judge) -> Narrowed:
     """Return blocks to float32, the most rewarding first, until the noise is low enough; then take back what can be."""
-    least, start = trial.narrowing.least_db, judge.noise(first)
-    wanted = 10.0 ** (-(least + _TARGET_DB) / 10.0)
-    if start <= 10.0 ** (-(least + _ENOUGH_DB) / 10.0):
+    wanted, start = 10.0 ** (-(trial.narrowing.least_db + _MARGIN_DB) / 10.0), judge.noise(first)
+    if start <= wanted:
         return first
     why = f"rounded like the rest, it leaves {-10.0 * math.log10(start):.0f} dB of the outputs"
     blocks = [dict.fromkeys(names, why) for names in _blocks(trial.model, first)]
