@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import tempfile
 import traceback
 from collections.abc import Sequence
@@ -42,7 +43,13 @@ def _restore(cls: type[EffcError], state: dict[str, object], args: tuple[object,
 
 
 def unforeseen(error: Exception, *, where: str = "") -> EffcError:
-    """An error that nobody reported, as one that can be: its traceback goes to a file that the hint names."""
+    """An error that nobody reported, as one that can be: its traceback goes to a file that the hint names.
+
+    A disk that is full may show anywhere, and is the user's to mend.
+    """
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        hint = "make room; TMPDIR says where temporary files go"
+        return BadInput("no room is left on the disk", where=where or error.filename or "", hint=hint)
     with tempfile.NamedTemporaryFile("w", prefix="effc-error-", suffix=".log", delete=False) as stream:
         traceback.print_exception(error, file=stream)
     hint = f"the traceback is in {stream.name}; please report it"
