@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -174,3 +176,18 @@ def test_killed_it_stays_a_package(package: Path, effc: Command, point: str) -> 
     assert effc("build", package, "--timing-cache", "none").code == 0
     assert "package" in os.listdir(package.parent)
     assert [name for name in os.listdir(package.parent) if name.startswith(".effc-tmp-")] == []
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 128 + signal.SIGTERM), (signal.SIGINT, 130)])
+def test_told_to_end_it_sweeps(mnist: support.Classifier, tmp_path: Path, number: signal.Signals, code: int) -> None:
+    """While the child builds: neither it, nor the half artifact, nor scratch files stay."""
+    scratch, out = tmp_path / "scratch", tmp_path / "out"
+    scratch.mkdir()
+    words = ["build", mnist.model, "--target", "rtx-fp32", "--shape-range", "input:1x1x28x28,64x1x28x28,512x1x28x28"]
+    program = [sys.executable, "-m", "effc.cli.main", *map(str, words), "--builder-level", "5", "-o", str(out)]
+    ran = subprocess.Popen(program, env={**os.environ, "TMPDIR": str(scratch)}, stderr=subprocess.DEVNULL)
+    while ran.poll() is None and not list(out.glob(".effc-tmp-*/typed.onnx")):
+        time.sleep(0.01)
+    ran.send_signal(number)
+    assert ran.wait(30) == code
+    assert list(out.iterdir()) == list(scratch.glob("effc-*")) == []

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import NoReturn
 
 from effc.cli import arguments
 from effc.cli.complain import complain, crashed, interrupted
@@ -17,6 +19,8 @@ from effc.core.errors import EffcError
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code: 0 done, 1 to 6 as the errors say, 130 interrupted."""
+    if argv is None:  # a process of its own: told to end, it sweeps as when interrupted
+        signal.signal(signal.SIGTERM, _terminated)
     words = list(sys.argv[1:] if argv is None else argv)
     as_json, verbose = "--json" in words, bool({"-v", "--verbose"} & set(words))
     try:
@@ -32,6 +36,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except Exception as error:
         return crashed(error, as_json=as_json, verbose=verbose)
+
+
+def _terminated(number: int, frame: object) -> NoReturn:
+    """Leave by way of every `finally`, with the code that shells give to a process ended so."""
+    del frame
+    sys.exit(128 + number)
 
 
 def _perform(args: argparse.Namespace) -> int:
