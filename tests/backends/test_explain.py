@@ -316,7 +316,15 @@ def test_types_of_formats(form: str, dtype: str, size: int, tmp_path: Path) -> N
     assert (made.dtype, made.bytes) == (dtype, 6 * size or None)
 
 
-DAMAGED = ["", "[]", "{}", '{"Layers": 3}', '{"Layers": []}', '{"Layers": ["conv + relu"]}', '{"Layers": [1]}']
+DAMAGED = [
+    *("", "[]", "{}", '{"Layers": 3}', '{"Layers": []}', '{"Layers": ["conv + relu"]}', '{"Layers": [1]}'),
+    '{"Layers": [{"Inputs": [{"Dimensions": "x"}]}]}',
+    '{"Layers": [{"Outputs": [{"Dimensions": [1, null]}]}]}',
+    '{"Layers": [{"Outputs": [{"Dimensions": [Infinity]}]}]}',
+    '{"Layers": [{"Outputs": [{"Dimensions": 7}]}]}',
+    '{"Layers": [{}], "Profile": 5}',
+    '{"Layers": [{}], "Profile": [{"name": "a", "timeMs": "fast"}]}',
+]
 
 
 @pytest.mark.parametrize("text", DAMAGED)

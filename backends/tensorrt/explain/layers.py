@@ -82,8 +82,11 @@ def read(path: Path) -> tuple[Layer, ...]:
     if not layers or not all(isinstance(entry, dict) for entry in layers):
         raise BadInput("it names its layers without details", where=str(path), hint=_HINT)
     beside = path.with_name("profile.json")
-    times = _times(found.get("Profile") or (_load(beside) if beside.is_file() else []))
-    return tuple(_layer(entry, times) for entry in layers)
+    try:
+        times = _times(found.get("Profile") or (_load(beside) if beside.is_file() else []))
+        return tuple(_layer(entry, times) for entry in layers)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise BadInput(f"dims or times in it are no numbers ({error})", where=str(path), hint=_HINT) from None
 
 
 _HINT = "build the engine with profiling verbosity DETAILED and save EngineInspector's JSON of it"
