@@ -67,7 +67,7 @@ def quantize(options: QuantizeOptions, progress: Progress | None = None) -> Quan
     if options.calibration.data is None:
         raise BadInput("quantization needs calibration data", where="--calib", hint="--calib data.npz")
     prepared = pipeline.prepare(options.model, options.shapes, proof=options.proof, progress=progress)
-    legal = stages.legalize(prepared.model, options.target)
+    legal = stages.legalize(prepared.model, options.target, defer=True)  # what builds from it may be elsewhere
     if isinstance(legal, EffcError):
         raise legal
     stages.check_globs(options.keep_float, [prepared.model, legal.model])
