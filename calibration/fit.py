@@ -38,7 +38,9 @@ class Fit:
             return 1
         fixed = {i.shape[0] for i in self.inputs if isinstance(i.shape[0], int)}
         if len(fixed) > 1:
-            raise BadInput(f"the model's inputs fix different batch sizes {sorted(fixed)}", where=self.source)
+            what = f"the model's inputs fix different batch sizes {sorted(fixed)}"
+            hint = "give the data the model's own shapes, one whole feed a sample, or build a float target without data"
+            raise BadInput(what, where=self.source, hint=hint)
         return next((int(size) for size in fixed), None)
 
     def sample(self, sample: Mapping[str, Array], index: int) -> dict[str, Array]:
@@ -88,7 +90,8 @@ def check_shape(found: Sequence[int], wanted: Sequence[int | str], where: str) -
     """Raise BadInput unless the shapes agree; a symbol agrees with any size."""
     agree = len(found) == len(wanted) and all(isinstance(w, str) or f == w for f, w in zip(found, wanted, strict=True))
     if not agree:
-        raise BadInput(f"its shape is {list(found)}, the model takes {list(wanted)}", where=where)
+        hint = "prepare the data for the model, or change the model's input with --shape, if it can take that"
+        raise BadInput(f"its shape is {list(found)}, the model takes {list(wanted)}", where=where, hint=hint)
 
 
 def convert(array: Array, dtype: np.dtype[np.generic], where: str) -> Array:

@@ -167,6 +167,18 @@ def test_bad_npz_is_named(tmp_path: Path, kind: str, message: str) -> None:
         whole(read(tmp_path / "d.npz"))
 
 
+def test_a_state_s_samples_are_whole_feeds(tmp_path: Path) -> None:
+    inputs = (Input("x", np.dtype(FLOAT), (1, 3)), Input("state", np.dtype(FLOAT), (2, 1, 4)))
+    with pytest.raises(BadInput, match=r"different batch sizes \[1, 2\]") as caught:
+        open_data(DataOptions("random"), inputs)
+    assert "one whole feed a sample" in caught.value.hint
+    np.savez(tmp_path / "d.npz", x=np.zeros((5, 1, 3), FLOAT), state=np.zeros((5, 2, 1, 4), FLOAT))
+    feeds = list(open_data(DataOptions(str(tmp_path / "d.npz")), inputs).batches(4))
+    assert [{name: array.shape for name, array in each.items()} for each in feeds] == [
+        {"x": (1, 3), "state": (2, 1, 4)}
+    ] * 5
+
+
 def test_a_model_without_inputs_takes_no_data() -> None:
     with pytest.raises(BadInput, match="no input that data could feed"):
         open_data(DataOptions("random"), ())
