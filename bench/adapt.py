@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import ml_dtypes  # noqa: F401  (NumPy knows bfloat16 by its name then)
 import numpy as np
 from numpy.typing import NDArray
 
@@ -127,10 +128,13 @@ def into(values: Array, info: TensorInfo) -> Array:
 
 
 def out_of(values: Array, info: TensorInfo) -> Array:
-    """The inverse of `into`: x = (q - zero_point) * scale where quantized, channels moved to axis 1."""
+    """The inverse of `into`: x = (q - zero_point) * scale where quantized, channels moved to axis 1.
+
+    What NumPy has no arithmetic and no files for, bfloat16, becomes float32.
+    """
     laid = np.moveaxis(values, -1, 1) if channels_last(info) else values
     if info.scale is None:
-        return laid
+        return laid.astype(np.float32) if laid.dtype.kind == "V" else laid
     return np.asarray((laid.astype(np.float32) - np.float32(info.zero_point or 0)) * np.float32(info.scale))
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -46,6 +50,20 @@ def test_quantization(dtype: str, scale: float, zero: int | None, real: list[flo
     assert found.dtype == np.dtype(dtype)
     np.testing.assert_array_equal(found, steps)
     np.testing.assert_array_equal(out_of(found, info), (np.asarray(steps, np.float32) - (zero or 0)) * scale)
+
+
+def test_bfloat16_by_its_name(tmp_path: Path) -> None:
+    """In a process that has not heard of it yet; what comes back can be stored."""
+    program = f"""
+import numpy as np
+from effc.bench.adapt import into, out_of
+from effc.core.manifest import TensorInfo
+info = TensorInfo("x", "bfloat16", (2,))
+back = out_of(into(np.asarray([1.0, 2.001], np.float32), info), info)
+np.save({str(tmp_path / "y.npy")!r}, back)
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
+    np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), np.asarray([1.0, 2.0], np.float32))
 
 
 def test_what_is_quantized_already_passes() -> None:
