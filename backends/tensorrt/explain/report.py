@@ -191,7 +191,7 @@ def _percent(spent: float, total: float) -> str:
 
 _WORTH, _LEAST_MB = 0.01, 0.01
 """Reformats are worth advice from this share of the time or, where times are not known, from these megabytes on."""
-_MOVED = "let neighbours run in one precision."
+_MOVED = "let neighbours run in one precision; casts of inputs and outputs go with --io native."
 _NAME = re.compile(r" '[^']*'")
 
 
