@@ -178,8 +178,14 @@ def test_killed_it_stays_a_package(package: Path, effc: Command, point: str) -> 
     assert [name for name in os.listdir(package.parent) if name.startswith(".effc-tmp-")] == []
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 128 + signal.SIGTERM), (signal.SIGINT, 130)])
-def test_told_to_end_it_sweeps(mnist: support.Classifier, tmp_path: Path, number: signal.Signals, code: int) -> None:
+ENDED = [(signal.SIGTERM, {128 + signal.SIGTERM}), (signal.SIGINT, {130, -signal.SIGINT})]
+"""The codes that may be. Python ends itself by SIGINT, which shells call 130, where that came in the midst of `exec`."""
+
+
+@pytest.mark.parametrize(("number", "codes"), ENDED)
+def test_told_to_end_it_sweeps(
+    mnist: support.Classifier, tmp_path: Path, number: signal.Signals, codes: set[int]
+) -> None:
     """While the child builds: neither it, nor the half artifact, nor scratch files stay."""
     scratch, out = tmp_path / "scratch", tmp_path / "out"
     scratch.mkdir()
@@ -189,5 +195,5 @@ def test_told_to_end_it_sweeps(mnist: support.Classifier, tmp_path: Path, number
     while ran.poll() is None and not list(out.glob(".effc-tmp-*/typed.onnx")):
         time.sleep(0.01)
     ran.send_signal(number)
-    assert ran.wait(30) == code
+    assert ran.wait(30) in codes
     assert list(out.iterdir()) == list(scratch.glob("effc-*")) == []

@@ -12,9 +12,9 @@ from effc.core.errors import BadInput, EffcError, unforeseen
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 def test_a_full_disk_is_told(number: int) -> None:
-    told = unforeseen(OSError(number, "it is full", "/tmp/x"))
+    told = unforeseen(OSError(number, "it is full", "scratch/x"))
     assert isinstance(told, BadInput)
-    assert told.where == "/tmp/x" and "TMPDIR" in told.hint
+    assert told.where == "scratch/x" and "TMPDIR" in told.hint
 
 
 @pytest.mark.parametrize("error", [ValueError("odd"), OSError(errno.EIO, "broken")])
