@@ -179,7 +179,7 @@ def test_killed_it_stays_a_package(package: Path, effc: Command, point: str) -> 
 
 
 ENDED = [(signal.SIGTERM, {128 + signal.SIGTERM}), (signal.SIGINT, {130, -signal.SIGINT})]
-"""The codes that may be. Python ends itself by SIGINT, which shells call 130, where that came in the midst of `exec`."""
+"""What may be: Python ends itself by SIGINT, which shells call 130, where that came in the midst of `exec`."""
 
 
 @pytest.mark.parametrize(("number", "codes"), ENDED)
