@@ -165,6 +165,9 @@ class Sealing(Protocol):
     def unbuildable(self) -> str | None:
         """Why this machine cannot make the main file although the libraries are here, None where it can."""
 
+    def check(self, model: ir.Model, target: Target, options: EmitOptions) -> None:
+        """Raise EffcError for options that the target does not take for the legalized model; nothing is written."""
+
     def finish(self, folder: Path, target: Target, options: EmitOptions) -> tuple[str, ...]:
         """Make the main file from `typed.onnx`; names of the files written, the main one first."""
 

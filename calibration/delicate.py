@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from effc.calibration.collect import batch_size, fitting
 from effc.calibration.readers import Dataset
 from effc.calibration.statistics import Statistics
@@ -83,11 +85,16 @@ class _Judge:
         """Noise over signal of the worst output."""
         session, sums = Session(widen(result.model)), dict[str, Sums]()
         for feeds, expected in zip(self.feeds, self.expected, strict=True):
-            found = session.run(feeds)
+            found = session.run(_fitting(session, feeds))
             for name, array in expected.items():
                 if array.dtype.kind == "f":
                     sums[name] = sums.get(name, Sums()) + Sums.of(array, found[name])
         return max((10.0 ** (-each.sqnr_db / 10.0) for each in sums.values()), default=0.0)
+
+
+def _fitting(session: Session, feeds: Feeds) -> Feeds:
+    """The feeds in the types of a widened model, which takes float32 where the model takes float16."""
+    return {entry.name: np.asarray(feeds[entry.name], entry.dtype) for entry in session.inputs}
 
 
 def _search(trial: _Trial, first: Narrowed, judge: _Judge) -> Narrowed:

@@ -129,8 +129,8 @@ def _absorb(narrow: Floats, shift: Floats, means: Floats, kind: np.dtype[np.gene
         left = np.abs(np.abs(shift)[:, None] - np.abs(effect))
         best = np.where(free, left, np.inf).argmin(axis=1)
         gain = effect[here, best]
-        better = np.abs(np.abs(shift) - np.abs(gain)) < np.abs(shift)
-        sign = np.where(better, np.sign(shift) * np.sign(gain), 0.0)
-        part[here, best] += sign * up[here, best]
+        better = free[here, best] & (np.abs(np.abs(shift) - np.abs(gain)) < np.abs(shift))
+        sign, gain = np.where(better, np.sign(shift) * np.sign(gain), 0.0), np.where(better, gain, 0.0)
+        part[here, best] += sign * np.where(better, up[here, best], 0.0)
         shift, free[here, best] = shift - sign * gain, False
     rows[:, columns] = part

@@ -136,6 +136,7 @@ class ContextDouble:
     addresses: dict[str, int] = field(default_factory=dict)
     allocators: dict[str, Any] = field(default_factory=dict)
     profiles: list[int] = field(default_factory=list)
+    profiler: Any = None
     fails: bool = False
 
     def set_optimization_profile_async(self, profile_index: int, stream_handle: int) -> bool:
@@ -171,6 +172,9 @@ class ContextDouble:
             return False
         self.cuda.calls.append("execute")
         self.cuda.queue(stream_handle, self._sparse if self.engine.sparse else self._double)
+        if self.profiler is not None:
+            assert self.cuda.capturing is None, "a graph's layers are not told"
+            self.profiler.report_layer_time("double", TICK_MS * len(self.cuda.calls))
         if self.engine.sparse:
             self.cuda.synchronize(Stream(stream_handle))  # TensorRT waits too where it must know a size
         return True
@@ -244,11 +248,16 @@ class AllocatorBase:
     """`trt.IOutputAllocator` without its library."""
 
 
+class ProfilerBase:
+    """`trt.IProfiler` without its library."""
+
+
 TRT: Any = SimpleNamespace(
     __version__="0.double",
     TensorIOMode=SimpleNamespace(INPUT="in", OUTPUT="out"),
     TensorLocation=SimpleNamespace(HOST="host"),
     IOutputAllocator=AllocatorBase,
+    IProfiler=ProfilerBase,
 )
 
 

@@ -125,8 +125,16 @@ class IOutputAllocator(Protocol):
     """Gives memory to an output whose size depends on values; to be derived from."""
 
 
+class IProfiler(Protocol):
+    """Told by the library how long each layer took."""
+
+    def report_layer_time(self, layer_name: str, ms: float) -> None: ...
+
+
 class IExecutionContext(Protocol):
     """One inference at a time."""
+
+    profiler: IProfiler
 
     def set_input_shape(self, name: str, shape: Sequence[int]) -> bool: ...
     def get_tensor_shape(self, name: str) -> Sequence[int]: ...
@@ -227,6 +235,7 @@ class Trt(Protocol):
     ILogger: type[ILogger]
     IProgressMonitor: type[IProgressMonitor]
     IOutputAllocator: type[IOutputAllocator]
+    IProfiler: type[IProfiler]
     BuilderFlag: BuilderFlag
     NetworkDefinitionCreationFlag: NetworkDefinitionCreationFlag
     MemoryPoolType: MemoryPoolType

@@ -67,11 +67,10 @@ class TensorRTBackend:
         return device.no_gpu() if self.name == "trt" else None
 
     def explain(self, artifact: Artifact, feeds: Feeds | None) -> Explanation:
-        """The engine's layer information, else the typed graph."""
+        """The engine's layer information, with times where there is a GPU, else the typed graph."""
         from effc.backends.tensorrt.explain.report import explain
 
-        del feeds
-        return explain(artifact)
+        return explain(artifact, feeds)
 
     def unrunnable(self) -> str | None:
         """An engine runs on a GPU."""
@@ -117,6 +116,12 @@ class TensorRTBackend:
         from effc.backends.tensorrt.build.emit import emit
 
         return emit(model, target, options, folder)
+
+    def check(self, model: ir.Model, target: Target, options: EmitOptions) -> None:
+        """Profiles must fit the inputs, and the library must have what is asked."""
+        from effc.backends.tensorrt.build.emit import settled
+
+        settled(model, target, options)
 
     def finish(self, folder: Path, target: Target, options: EmitOptions) -> tuple[str, ...]:
         """Build `model.engine` from the folder's `typed.onnx`."""

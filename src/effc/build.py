@@ -21,7 +21,7 @@ from effc.core.artifact import Artifact
 from effc.core.errors import BadInput, EffcError, GateFailed, unforeseen
 from effc.core.options import BuildOptions, CalibrationOptions
 from effc.core.profiles import sizes
-from effc.core.progress import Progress
+from effc.core.progress import Part, Progress
 from effc.core.target import Target
 from effc.stages import (
     Legal,
@@ -40,11 +40,13 @@ if TYPE_CHECKING:
     from effc.bench.floats import FloatOutputs
     from effc.calibration.readers import Dataset
     from effc.calibration.statistics import Statistics
+    from effc.compiler import ir
     from effc.compiler.pipeline import Prepared
 
+_MODELS = (manifest.TYPED_NAME, manifest.QUANTIZED_NAME)
 _BESIDE = (
-    manifest.TYPED_NAME,
-    manifest.QUANTIZED_NAME,
+    *_MODELS,
+    *(f"{name}.data" for name in _MODELS),
     manifest.STATISTICS_NAME,
     manifest.REFERENCE_NAME,
 )
@@ -73,6 +75,7 @@ class TargetReport:
 
     Attributes:
         bytes: size of the file that the runtime loads, 0 while the artifact is a sealed package.
+        kept: nodes that stay in float32 in spite of the target's precision; the manifest has their reasons.
     """
 
     target: str
@@ -82,6 +85,7 @@ class TargetReport:
     sealed: bool = False
     seconds: Mapping[str, float] = field(default_factory=dict)
     failure: Failure | None = None
+    kept: int = 0
 
 
 @dataclass(frozen=True)
@@ -128,7 +132,7 @@ def build(options: BuildOptions, progress: Progress | None = None) -> BuildRepor
     _check_options(options)
     prepared = pipeline.prepare(options.model, options.shapes, proof=options.proof, progress=progress)
     with progress.stage("legalize"):
-        legal = [legalize(prepared.model, target, defer=options.defer) for target in options.targets]
+        legal = [_legal(prepared.model, target, options) for target in options.targets]
     check_globs(options.keep_float, [prepared.model, *(found.model for found in legal if isinstance(found, Legal))])
     with tempfile.TemporaryDirectory(prefix="effc-") as scratch:
         possible = [found for found in legal if isinstance(found, Legal)]
@@ -140,6 +144,17 @@ def build(options: BuildOptions, progress: Progress | None = None) -> BuildRepor
     calibration = None if shared.calibration is None else stated(options.calibration, shared.calibration)
     nodes = len(prepared.model.graph)
     return BuildReport(prepared.source, nodes, reports, calibration, progress.seconds, options.dry_run)
+
+
+def _legal(model: ir.Model, target: Target, options: BuildOptions) -> Legal | EffcError:
+    """The model in the target's ops, and options that it takes; or the error that says why not."""
+    found = legalize(model, target, defer=options.defer)
+    if isinstance(found, Legal) and isinstance(found.backend, base.Sealing):
+        try:
+            found.backend.check(found.model, target, _emission(options, Progress()))
+        except EffcError as error:
+            return error
+    return found
 
 
 def _check_options(options: BuildOptions) -> None:
@@ -196,8 +211,9 @@ def _target(shared: Shared, legal: Legal) -> TargetReport:
     """Build one target; an error becomes its report."""
     options, folder = shared.options, shared.options.out / legal.target.folder
     if options.dry_run:
-        return TargetReport(str(legal.target), folder)
-    watch = Progress()
+        sealed = options.defer and isinstance(legal.backend, base.Sealing)
+        return TargetReport(str(legal.target), folder, sealed=sealed)
+    watch = Part(shared.progress)
     try:
         staged = files.staged_folder(folder, overwrite=options.overwrite)
         with shared.progress.stage(str(legal.target)), staged as staging:
@@ -207,8 +223,9 @@ def _target(shared: Shared, legal: Legal) -> TargetReport:
         return _failed(options, legal.target, error)
     except Exception as error:
         return _failed(options, legal.target, unforeseen(error, where=str(legal.target)))
-    size = Artifact(folder, written).size
-    return TargetReport(str(legal.target), folder, size, written.verification, written.sealed, watch.seconds, gate)
+    size, found = Artifact(folder, written).size, written.verification
+    kept = len(written.kept)
+    return TargetReport(str(legal.target), folder, size, found, written.sealed, watch.seconds, gate, kept)
 
 
 def _write(shared: Shared, legal: Legal, folder: Path, watch: Progress) -> manifest.Manifest:
@@ -216,11 +233,8 @@ def _write(shared: Shared, legal: Legal, folder: Path, watch: Progress) -> manif
     options = shared.options
     with watch.stage("quantize"):
         typed = _typed(shared, legal, folder)
-    emission = base.EmitOptions(
-        options.io, options.engine, options.profiles, options.timing_cache, options.defer, shared.progress
-    )
     with watch.stage("emit"):
-        emitted = legal.backend.emit(typed.model, legal.target, emission, folder)
+        emitted = legal.backend.emit(typed.model, legal.target, _emission(options, watch), folder)
     if options.reference:
         _write_reference(shared, folder / manifest.REFERENCE_NAME)
     names = [*emitted.files, *(name for name in _BESIDE if (folder / name).exists() and name not in emitted.files)]
@@ -233,6 +247,10 @@ def _write(shared: Shared, legal: Legal, folder: Path, watch: Progress) -> manif
     timed = {"stages_s": {**shared.progress.seconds, **watch.seconds}}
     (folder / manifest.MEASURED_NAME).write_text(json.dumps(timed, indent=2) + "\n", encoding="utf-8")
     return finished
+
+
+def _emission(options: BuildOptions, progress: Progress) -> base.EmitOptions:
+    return base.EmitOptions(options.io, options.engine, options.profiles, options.timing_cache, options.defer, progress)
 
 
 def _typed(shared: Shared, legal: Legal, folder: Path) -> Typed:

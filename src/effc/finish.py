@@ -130,10 +130,14 @@ def _stated(manifest: Manifest, staging: Path, made: tuple[str, ...]) -> Manifes
 
 
 def _verified(staging: Path, manifest: Manifest) -> Manifest:
-    """The manifest with the verification of what was made; where it cannot run here, that of its typed ONNX stays."""
+    """The manifest with the verification of what was made, beside that of its typed ONNX, which may have had labels.
+
+    Where the artifact cannot run here, only the latter is there.
+    """
     artifact = Artifact(staging, manifest)
     if artifact.reference is None or not can_run(artifact):
         return manifest
     carried = reference.read(artifact.reference)
     pairs = [(carried.feeds, carried.outputs)]
-    return replace(manifest, verification=accuracy.verify(artifact, pairs, data=artifact.reference.name))
+    own = accuracy.verify(artifact, pairs, data=artifact.reference.name)
+    return replace(manifest, verification=own, sealing=manifest.verification)

@@ -132,6 +132,8 @@ def narrowed(
     else:
         result = narrow_observed(typed.model, narrowing, ranges, keep, data)
     quantized = {name: kind for name, kind in typed.precision.items() if kind != "float32"}
+    if not quantized and narrowing.dtype not in result.precision.values():
+        raise _nothing_narrow(model, narrowing, result.kept)
     return Typed(result.model, {**typed.precision, **result.precision, **quantized}, result.kept)
 
 
@@ -161,6 +163,14 @@ def need_data(options: CalibrationOptions) -> DataOptions:
         hint = "--calib data.npz (or, knowing that accuracy is lost, --calib random)"
         raise BadInput("a quantized target needs calibration data", where="--calib", hint=hint)
     return options.data
+
+
+def _nothing_narrow(model: ir.Model, narrowing: Narrowing, kept: Mapping[str, str]) -> UnsupportedOps:
+    """A float16 artifact that computes in float32 throughout would claim what it is not."""
+    why = next(iter(kept.values()), "it computes no floats")
+    reason = f"not one of its nodes can compute in {narrowing.dtype}: {why}"
+    refusal = Refusal(model.graph.name or "graph", "model", reason, "build the fp32 target, or lower --min-sqnr")
+    return UnsupportedOps(narrowing.dtype, [refusal])
 
 
 def _nothing_quantized(legal: Legal) -> UnsupportedOps:

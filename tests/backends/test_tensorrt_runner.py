@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from effc.backends.tensorrt import library
-from effc.backends.tensorrt.logs import Log, logger
+from effc.backends.tensorrt.logs import Log, derived, logger
 from effc.backends.tensorrt.run import loading
 from effc.backends.tensorrt.run.execution import Execution
 from effc.backends.tensorrt.run.outputs import Found, allocator
@@ -65,6 +65,25 @@ def test_arrays_survive_as_bytes(array: np.ndarray) -> None:
     found = from_bytes(more, tensor, array.shape)
     assert found.dtype == array.dtype
     np.testing.assert_array_equal(found, array)
+
+
+def test_layers_are_timed_by_the_library() -> None:
+    cuda = CudaDouble()
+    timed = session(cuda)
+    found = timed.layer_ms({"x": rows(2)})
+    assert list(found) == ["double"] and found["double"] > 0
+    assert cuda.calls.count("execute") == 21
+    assert timed.run({"x": rows(2)})["y"].tolist() == (2 * rows(2)).tolist()
+
+
+@needs_rtx
+def test_our_profiler_is_one_of_the_library_s() -> None:
+    import tensorrt_rtx as trt
+
+    told: list[tuple[str, float]] = []
+    made = derived(trt.IProfiler, report_layer_time=lambda _, name, ms: told.append((name, ms)))
+    made.report_layer_time("conv", 0.5)
+    assert isinstance(made, trt.IProfiler) and told == [("conv", 0.5)]
 
 
 def test_a_type_that_numpy_cannot_hold() -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
+import onnx.parser
 import pytest
 import support
 
@@ -57,3 +61,11 @@ def test_what_keeps_enough_is_left_alone(digits: Calibrated) -> None:
 
 def test_bfloat16_is_left_at_the_rules(digits: Calibrated) -> None:
     assert not measured(narrowed(digits, LEAST_DB, "bfloat16"))
+
+
+def test_a_model_that_takes_float16_is_searched_too(tmp_path: Path) -> None:
+    text = "<ir_version: 10, opset_import: ['': 21]> g (float16[N,4] x) => (float16[N,4] y) { y = Softmax(x) }"
+    model = ir.from_proto(onnx.parser.parse_model(text.replace("'", '"')))
+    np.savez(tmp_path / "x.npz", x=np.random.default_rng(0).standard_normal((16, 4)).astype(np.float16))
+    data = calibrated(model, CalibrationOptions(DataOptions(str(tmp_path / "x.npz"))))
+    assert narrow_observed(model, Narrowing("float16"), extremes(data, model), (), data).model

@@ -17,6 +17,7 @@ import support
 from cli_support import Command, contents
 
 from effc.cli.main import main
+from effc.compiler import ir
 from effc.core.manifest import FILE_NAME, Manifest
 
 SEALED = {"typed.onnx", "statistics.npz", "reference.npz", "manifest.json", "measured.json"}
@@ -69,6 +70,19 @@ def test_it_can_be_finished_elsewhere(package: Path, tmp_path: Path, effc: Comma
     assert (tmp_path / "out" / "rtx-int8-sm89" / "model.engine").exists()
     assert effc("verify", tmp_path / "out" / "rtx-int8-sm89").code == 0
     assert effc("build", tmp_path / "out" / "rtx-int8-sm89").code == 2
+
+
+def test_weights_beside_the_model_travel_along(
+    mnist: support.Classifier, tmp_path: Path, effc: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As from 2 GiB on, here from a few bytes on."""
+    monkeypatch.setattr(ir, "INLINE_LIMIT", 1 << 24)
+    words = ("build", mnist.model, "--target", "rtx-fp32:sm89", "--defer", "-o", tmp_path, "--no-proof")
+    assert effc(*words).code == 0
+    package = tmp_path / "rtx-fp32-sm89"
+    assert "typed.onnx.data" in {file.path for file in Manifest.read(package).files}
+    assert effc("build", package).code == 0
+    assert effc("verify", package).code == 0
 
 
 def flip(path: Path) -> None:

@@ -68,6 +68,7 @@ MANIFESTS = st.builds(
     calibration=st.none() | st.builds(Calibration, TEXTS, COUNTS, TEXTS, COUNTS, TEXTS, st.booleans()),
     precision=st.dictionaries(TEXTS, TEXTS, max_size=2),
     verification=st.none() | VERIFICATIONS,
+    sealing=st.none() | VERIFICATIONS,
     toolchain=st.dictionaries(TEXTS, TEXTS, max_size=2),
     kept=st.dictionaries(TEXTS, TEXTS, max_size=2),
     profiles=many(st.dictionaries(TEXTS, st.builds(ShapeRange, *[many(COUNTS)] * 3), max_size=2)),

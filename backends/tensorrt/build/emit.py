@@ -31,11 +31,16 @@ def emit(model: ir.Model, target: Target, options: EmitOptions, folder: Path) ->
         BackendMissing, BackendFailed: the library does not load, or it failed.
     """
     inputs, outputs = _infos(model.graph.inputs), _infos(model.graph.outputs)
+    wanted = settled(model, target, options)
+    files = _slot(options, folder) if options.defer else finish(folder, target, wanted)
+    return Emitted(FILE_NAME, files, inputs, outputs, profiles=wanted.profiles, engine=wanted.engine)
+
+
+def settled(model: ir.Model, target: Target, options: EmitOptions) -> EmitOptions:
+    """The options with all profiles and GPUs that they leave open; raises what `emit` does for those that cannot be."""
     capabilities.check(target, options.engine, None if options.defer else device.no_gpu())
     engine = replace(options.engine, capabilities=capabilities.compiled_for(target, model))
-    settled = replace(options, engine=engine, profiles=profiles.complete(inputs, options.profiles))
-    files = _slot(options, folder) if options.defer else finish(folder, target, settled)
-    return Emitted(FILE_NAME, files, inputs, outputs, profiles=settled.profiles, engine=engine)
+    return replace(options, engine=engine, profiles=profiles.complete(_infos(model.graph.inputs), options.profiles))
 
 
 def finish(folder: Path, target: Target, options: EmitOptions) -> tuple[str, ...]:

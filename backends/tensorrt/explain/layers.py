@@ -70,8 +70,11 @@ class Layer:
         return narrow or made or next((name for name in read if name), "unknown")
 
 
-def read(path: Path) -> tuple[Layer, ...]:
+def read(path: Path, measured: Mapping[str, float] | None = None) -> tuple[Layer, ...]:
     """The layers, with times where a profile lies in the file (`Profile`) or beside it (`profile.json`).
+
+    Args:
+        measured: milliseconds by layer name, measured now, which overrule both.
 
     Raises BadInput for a file that is no layer information, or one without details.
     """
@@ -84,7 +87,7 @@ def read(path: Path) -> tuple[Layer, ...]:
     beside = path.with_name("profile.json")
     try:
         times = _times(found.get("Profile") or (_load(beside) if beside.is_file() else []))
-        return tuple(_layer(entry, times) for entry in layers)
+        return tuple(_layer(entry, {**times, **(measured or {})}) for entry in layers)
     except (TypeError, ValueError, OverflowError) as error:
         raise BadInput(f"dims or times in it are no numbers ({error})", where=str(path), hint=_HINT) from None
 

@@ -8,10 +8,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from effc.backends.base import Feeds
 from effc.backends.explanation import Explanation, Kind, LayerRow, Reformat, Unfused, megabytes, shares
 from effc.backends.tensorrt.explain import borders, layers
 from effc.backends.tensorrt.explain.contents import Contents
 from effc.compiler import ir
+from effc.core import device, worker
 from effc.core.artifact import Artifact
 from effc.core.errors import BadInput
 
@@ -20,18 +22,32 @@ _MOVES = frozenset({"QuantizeLinear", "DequantizeLinear", "Cast"})
 _NAMES = {"FLOAT": "float32", "FLOAT16": "float16", "BFLOAT16": "bfloat16", "FLOAT8E4M3FN": "fp8"}
 
 
-def explain(artifact: Artifact) -> Explanation:
-    """Of an artifact or a sealed package. Raises BadInput where it holds neither layers nor the typed graph."""
+def explain(artifact: Artifact, feeds: Feeds | None = None) -> Explanation:
+    """Of an artifact or a sealed package; its layers are timed on the feeds where there is a GPU.
+
+    Raises BadInput where it holds neither layers nor the typed graph.
+    """
     kept = artifact.manifest.kept
     graph = None if artifact.typed is None else _load(artifact.typed)
     if (artifact.folder / ENGINE).is_file():
         around = () if graph is None else borders.unfused(graph)
-        found = from_layers(layers.read(artifact.folder / ENGINE), around, kept)
+        found = from_layers(layers.read(artifact.folder / ENGINE, _times(artifact, feeds)), around, kept)
     elif graph is not None:
         found = from_graph(graph, kept)
     else:
         raise BadInput("it holds neither engine.json nor typed.onnx", where=str(artifact.folder))
     return found if graph is None or artifact.main is None else _sized(found, artifact.folder / artifact.main, graph)
+
+
+def _times(artifact: Artifact, feeds: Feeds | None) -> Mapping[str, float]:
+    """Milliseconds by layer name; none where the engine cannot run here."""
+    if artifact.main is None or feeds is None or device.no_gpu() is not None:
+        return {}
+    function = "effc.backends.tensorrt.run.runner:layer_ms"
+    times: Mapping[str, float] = worker.call(
+        function, artifact.folder, artifact.main, dict(feeds), stage="time the layers"
+    )
+    return times
 
 
 def _sized(found: Explanation, engine: Path, graph: ir.Graph) -> Explanation:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from effc.backends.tensorrt.api import IOutputAllocator
+from effc.backends.tensorrt.logs import derived
 from effc.backends.tensorrt.run.cuda.interface import Bytes, Cuda, Graph, Memory
 from effc.backends.tensorrt.run.loading import Loaded
 from effc.backends.tensorrt.run.outputs import Found, allocator
@@ -106,6 +107,19 @@ class Execution:
     def synchronize(self) -> None:
         """Wait until all that is queued is done."""
         self._cuda.synchronize(self.stream)
+
+    def layer_ms(self, runs: int) -> dict[str, float]:
+        """Median milliseconds of each layer over as many launches, by the library's profiler, which slows them down."""
+        taken: dict[str, list[float]] = {}
+
+        def told(_: object, layer_name: str, ms: float) -> None:
+            taken.setdefault(layer_name, []).append(ms)
+
+        self._context.profiler = derived(self._loaded.trt.IProfiler, report_layer_time=told)
+        for _ in range(runs):
+            self._enqueue()
+            self.synchronize()
+        return {name: float(np.median(times)) for name, times in taken.items()}
 
     def fetch(self) -> dict[str, Array]:
         """The outputs, once they are downloaded."""

@@ -18,6 +18,8 @@ from effc.backends.tensorrt.run.tensors import batch
 from effc.core import device, host
 from effc.core.target import Target
 
+_PROFILED = 20
+
 
 @dataclass(frozen=True)
 class Stopwatch:
@@ -76,6 +78,15 @@ class Session:
         seconds, gpu, copies = zip(*taken, strict=True) if taken else ((), (), ())
         return Timing(seconds, gpu, copies)
 
+    def layer_ms(self, feeds: Feeds) -> dict[str, float]:
+        """Milliseconds of each layer for these feeds; no CUDA graph, whose layers the profiler would not see."""
+        execution = Execution(self._loaded, self._cuda)
+        execution.bind(feeds)
+        execution.upload()
+        execution.launch()
+        execution.synchronize()
+        return execution.layer_ms(_PROFILED)
+
     def throughput(self, feeds: Feeds, streams: int, seconds: float) -> float:
         """Samples a second with `streams` batches in flight, each in its own context and stream, copies included."""
         while len(self._executions) < streams:
@@ -127,6 +138,11 @@ class EngineRunner(Session):
     def __init__(self, folder: Path, file: str, threads: int) -> None:
         del threads  # the host only queues
         super().__init__(load(folder, file), cuda())
+
+
+def layer_ms(folder: Path, file: str, feeds: Feeds) -> dict[str, float]:
+    """`Session.layer_ms` of an artifact, for a child that does nothing else."""
+    return EngineRunner(folder, file, 1).layer_ms(feeds)
 
 
 def _turn(lanes: Sequence[Execution]) -> int:

@@ -59,7 +59,8 @@ def _built(console: Console, target: TargetReport, *, dry: bool) -> None:
         named = message if target.target in message else f"{target.target}: {message}"
         print(f"error ({target.failure.kind}): {named}", file=sys.stderr)
     if dry and target.failure is None:
-        console.print(f"{target.target}: would be built into {target.artifact}")
+        how = "sealed" if target.sealed else "built"
+        console.print(f"{target.target}: would be {how} into {target.artifact}")
     if target.sealed:
         console.print(f"{target.target}: sealed; on the machine that it is for: effc build {target.artifact}")
     elif target.verification is not None:
@@ -67,6 +68,8 @@ def _built(console: Console, target: TargetReport, *, dry: bool) -> None:
     if target.verification is not None:
         console.print(tables.errors(target.verification))
         console.print(f"  {tables.score(target.verification)}")
+    if target.kept:
+        console.print(f"  {target.kept} nodes stay in float32; `effc explain {target.artifact}` says why")
 
 
 def finish(report: FinishReport) -> None:

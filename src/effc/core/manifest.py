@@ -121,6 +121,7 @@ class Manifest:
     Attributes:
         main: name of the file that the runtime loads.
         sealed: whether `main` is still to be made, on a machine that has what it needs.
+        sealing: what the typed ONNX gave when the package was sealed, once `verification` is the artifact's own.
         precision: node name to the precision that it runs in, where the artifact mixes several.
         kept: node name to the reason why it was left in float32.
         profiles: optimization profiles, each input name to the dims that it covers.
@@ -141,6 +142,7 @@ class Manifest:
     precision: Mapping[str, str] = field(default_factory=dict)
     kept: Mapping[str, str] = field(default_factory=dict)
     verification: Verification | None = None
+    sealing: Verification | None = None
     toolchain: Mapping[str, str] = field(default_factory=dict)
     profiles: tuple[Mapping[str, ShapeRange], ...] = ()
     engine: EngineOptions | None = None

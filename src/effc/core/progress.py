@@ -36,3 +36,23 @@ class Progress:
 
     def end(self, name: str) -> None:
         """A stage is over, whether it succeeded or not."""
+
+
+class Part(Progress):
+    """Stages within one of another progress: shown there, and timed here."""
+
+    def __init__(self, whole: Progress) -> None:
+        super().__init__()
+        self._whole = whole
+
+    def advance(self, done: int, total: int | None = None) -> None:
+        """Told on."""
+        self._whole.advance(done, total)
+
+    def begin(self, name: str) -> None:
+        """Told on."""
+        self._whole.begin(name)
+
+    def end(self, name: str) -> None:
+        """Told on."""
+        self._whole.end(name)
