@@ -132,7 +132,8 @@ def narrowed(
     else:
         result = narrow_observed(typed.model, narrowing, ranges, keep, data)
     quantized = {name: kind for name, kind in typed.precision.items() if kind != "float32"}
-    if not quantized and narrowing.dtype not in result.precision.values():
+    types = {v.dtype.name.lower() for node in result.model.graph for v in node.outputs if v.dtype is not None}
+    if not quantized and narrowing.dtype not in types:
         raise _nothing_narrow(model, narrowing, result.kept)
     return Typed(result.model, {**typed.precision, **result.precision, **quantized}, result.kept)
 
