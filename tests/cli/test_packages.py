@@ -196,6 +196,15 @@ ENDED = [(signal.SIGTERM, {128 + signal.SIGTERM}), (signal.SIGINT, {130, -signal
 """What may be: Python ends itself by SIGINT, which shells call 130, where that came in the midst of `exec`."""
 
 
+HEARING = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from effc.cli.main import main
+sys.exit(main(sys.argv[1:]))
+"""
+"""The command, which hears SIGINT even where a shell started the tests behind `&` and has it ignored."""
+
+
 @pytest.mark.parametrize(("number", "codes"), ENDED)
 def test_told_to_end_it_sweeps(
     mnist: support.Classifier, tmp_path: Path, number: signal.Signals, codes: set[int]
@@ -204,7 +213,7 @@ def test_told_to_end_it_sweeps(
     scratch, out = tmp_path / "scratch", tmp_path / "out"
     scratch.mkdir()
     words = ["build", mnist.model, "--target", "rtx-fp32", "--shape-range", "input:1x1x28x28,64x1x28x28,512x1x28x28"]
-    program = [sys.executable, "-m", "effc.cli.main", *map(str, words), "--builder-level", "5", "-o", str(out)]
+    program = [sys.executable, "-c", HEARING, *map(str, words), "--builder-level", "5", "-o", str(out)]
     ran = subprocess.Popen(program, env={**os.environ, "TMPDIR": str(scratch)}, stderr=subprocess.DEVNULL)
     while ran.poll() is None and not list(out.glob(".effc-tmp-*/typed.onnx")):
         time.sleep(0.01)
