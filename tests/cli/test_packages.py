@@ -200,7 +200,7 @@ HEARING = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from effc.cli.main import main
-sys.exit(main(sys.argv[1:]))
+sys.exit(main())
 """
 """The command, which hears SIGINT even where a shell started the tests behind `&` and has it ignored."""
 
