@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from effc.bench import reference
 from effc.bench.adapt import Adapter
 from effc.bench.remote import RemoteRunner, can_run, open_runner, open_typed
 from effc.compiler.metrics import Sums
@@ -146,6 +148,12 @@ def verify(
         for feeds, expected in batches:
             comparison.add(expected, infer(runner, adapter, feeds, tuple(expected)))
     return replace(comparison.finish(data=data), of="artifact" if itself else "typed-onnx")
+
+
+def verify_carried(artifact: Artifact, path: Path, threads: int = 1) -> Verification:
+    """`verify` with the samples and outputs of `path`, the `reference.npz` that the artifact carries."""
+    carried = reference.read(path)
+    return verify(artifact, [(carried.feeds, carried.outputs)], data=path.name, threads=threads)
 
 
 def infer(runner: RemoteRunner, adapter: Adapter, feeds: Feeds, names: tuple[str, ...] = ()) -> dict[str, Array]:

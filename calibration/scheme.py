@@ -50,6 +50,31 @@ class OpRule:
     inside: bool = False
 
 
+MOVERS = frozenset(
+    {
+        "Concat",
+        "DepthToSpace",
+        "Flatten",
+        "Gather",
+        "MaxPool",
+        "Reshape",
+        "Resize",
+        "Slice",
+        "SpaceToDepth",
+        "Split",
+        "Squeeze",
+        "Transpose",
+        "Unsqueeze",
+    }
+)
+"""Ops that put out values of their inputs, so that both can have one scale."""
+
+
+def gemm_axis(node: ir.Node) -> int:
+    """The axis of a Gemm's weight that counts its outputs."""
+    return 0 if ir.attr_int(node, "transB", 0) else 1
+
+
 def _never(producer: ir.Node, activation: ir.Node) -> bool:
     del producer, activation
     return False

@@ -8,42 +8,21 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from effc.calibration.scheme import OpRule, Scheme
+from effc.calibration.scheme import MOVERS, OpRule, Scheme, gemm_axis
 from effc.compiler import ir
 from effc.compiler.passes.fuse import bounds
 
-SAME_SCALE = frozenset(
-    {
-        "Concat",
-        "DepthToSpace",
-        "Flatten",
-        "Gather",
-        "MaxPool",
-        "Reshape",
-        "Resize",
-        "Slice",
-        "SpaceToDepth",
-        "Split",
-        "Squeeze",
-        "Transpose",
-        "Unsqueeze",
-    }
-)
 _COMPUTE = frozenset({"Conv", "Gemm", "MatMul", "Add", "Mul"})
-
-
-def _gemm_axis(node: ir.Node) -> int:
-    return 0 if ir.attr_int(node, "transB", 0) else 1
 
 
 _RULES = {
     "Conv": OpRule(inputs=(0,), weight=1, weight_axis=lambda _: 0, bias=2),
-    "Gemm": OpRule(inputs=(0,), weight=1, weight_axis=_gemm_axis, bias=2),
+    "Gemm": OpRule(inputs=(0,), weight=1, weight_axis=gemm_axis, bias=2),
     "MatMul": OpRule(inputs=(0,), weight=1, weight_axis=lambda _: 1),
     **{
         op: OpRule() for op in ("Add", "Mul", "Relu", "Clip", "LeakyRelu", "AveragePool", "GlobalAveragePool", "Concat")
     },
-    **{op: OpRule(inputs=(0,)) for op in SAME_SCALE - {"Concat"}},
+    **{op: OpRule(inputs=(0,)) for op in MOVERS - {"Concat"}},
 }
 
 
@@ -80,7 +59,7 @@ INT8 = Scheme(
     activation="uint8",
     bias="int32",
     ops=MappingProxyType(_RULES),
-    same_scale=SAME_SCALE,
+    same_scale=MOVERS,
     fused=fused,
     accepts=accepts,
 )

@@ -13,33 +13,14 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from effc.calibration.formats import FLOAT8
-from effc.calibration.scheme import OpRule, Scheme
+from effc.calibration.scheme import MOVERS, OpRule, Scheme, gemm_axis
 from effc.compiler import ir
 from effc.compiler.passes.rewrite import input_at, is_private, maker
 
 _WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _EPILOGUES = ("Relu", "Clip", "LeakyRelu", "HardSwish", "HardSigmoid", "Sigmoid", "Tanh", "Elu", "Gelu")
-_MOVERS = (
-    "Concat",
-    "DepthToSpace",
-    "Flatten",
-    "Gather",
-    "MaxPool",
-    "Reshape",
-    "Resize",
-    "Slice",
-    "SpaceToDepth",
-    "Split",
-    "Squeeze",
-    "Transpose",
-    "Unsqueeze",
-)
 _AVERAGES = ("AveragePool", "GlobalAveragePool", "ReduceMean")
 _LARGEST_FP8_WINDOW = 32
-
-
-def _gemm_axis(node: ir.Node) -> int:
-    return 0 if ir.attr_int(node, "transB", 0) else 1
 
 
 def _deconvolution_axis(node: ir.Node) -> int | None:
@@ -50,7 +31,7 @@ def _deconvolution_axis(node: ir.Node) -> int | None:
 _WEIGHTED_RULES = {
     "Conv": OpRule(inputs=(0,), weight=1, weight_axis=lambda _: 0, bias=2),
     "ConvTranspose": OpRule(inputs=(0,), weight=1, weight_axis=_deconvolution_axis, bias=2),
-    "Gemm": OpRule(inputs=(0,), weight=1, weight_axis=_gemm_axis, bias=2),
+    "Gemm": OpRule(inputs=(0,), weight=1, weight_axis=gemm_axis, bias=2),
     "MatMul": OpRule(inputs=(0,), weight=1, weight_axis=lambda _: 1),
     **{op: OpRule(inputs=(0,), inside=True) for op in _EPILOGUES},
 }
@@ -58,7 +39,7 @@ _INT8_RULES = {
     **_WEIGHTED_RULES,
     "Add": OpRule(),
     "Concat": OpRule(),
-    **{op: OpRule(inputs=(0,)) for op in (*_MOVERS, *_AVERAGES) if op != "Concat"},
+    **{op: OpRule(inputs=(0,)) for op in (*MOVERS, *_AVERAGES) if op != "Concat"},
 }
 
 
@@ -100,7 +81,7 @@ def accepts(node: ir.Node) -> bool:
             and ir.rank(node.inputs[0]) > 3
             and all(int(axis) % ir.rank(node.inputs[0]) > 1 for axis in axes)
         )
-    if node.op_type in _MOVERS:  # of a table of constants, such as an embedding, nothing is gained
+    if node.op_type in MOVERS:  # of a table of constants, such as an embedding, nothing is gained
         return (len(node.outputs) == 1 or node.op_type == "Split") and ir.const(node.inputs[0]) is None
     return True
 
@@ -122,8 +103,8 @@ INT8 = Scheme(
     symmetric=True,
     bias="float",
     ops=MappingProxyType(_INT8_RULES),
-    same_scale=frozenset(_MOVERS),
-    passive=frozenset({*_MOVERS, *_AVERAGES, *_EPILOGUES, "Add"}),
+    same_scale=MOVERS,
+    passive=frozenset({*MOVERS, *_AVERAGES, *_EPILOGUES, "Add"}),
     float_outputs=True,
     fused=fused,
     accepts=accepts,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 
 from effc.backends.tflite.layout import root
-from effc.calibration.scheme import OpRule, QParams, Scheme
+from effc.calibration.scheme import OpRule, QParams, Scheme, gemm_axis
 from effc.compiler import ir
 from effc.compiler.passes.fuse import bounds
 
@@ -32,14 +32,10 @@ FUSABLE = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "Add", "Sub", "M
 _BOUNDS = {(0.0, 6.0): "RELU6", (-1.0, 1.0): "RELU_N1_TO_1", (0.0, float("inf")): "RELU"}
 
 
-def _gemm_axis(node: ir.Node) -> int:
-    return 0 if ir.attr_int(node, "transB", 0) else 1
-
-
 _RULES = {
     "Conv": OpRule(inputs=(0,), weight=1, weight_axis=lambda _: 0, bias=2),
     "ConvTranspose": OpRule(inputs=(0,), weight=1, weight_axis=lambda _: 1, bias=2),
-    "Gemm": OpRule(inputs=(0,), weight=1, weight_axis=_gemm_axis, bias=2),
+    "Gemm": OpRule(inputs=(0,), weight=1, weight_axis=gemm_axis, bias=2),
     "MatMul": OpRule(inputs=(0,), weight=1, weight_axis=lambda _: 1),
     "Sigmoid": OpRule(output=QParams(1 / 256, -128)),
     "Tanh": OpRule(output=QParams(1 / 128, 0)),

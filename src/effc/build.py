@@ -6,7 +6,6 @@ One target's failure leaves the others' artifacts whole.
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -243,9 +242,7 @@ def _write(shared: Shared, legal: Legal, folder: Path, watch: Progress) -> manif
     with watch.stage("verify"):
         verification = _verify(shared, Artifact(folder, described))
     finished = replace(described, verification=verification)
-    (folder / manifest.FILE_NAME).write_text(finished.to_json(), encoding="utf-8")
-    timed = {"stages_s": {**shared.progress.seconds, **watch.seconds}}
-    (folder / manifest.MEASURED_NAME).write_text(json.dumps(timed, indent=2) + "\n", encoding="utf-8")
+    finished.write(folder, {**shared.progress.seconds, **watch.seconds})
     return finished
 
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from effc.backends import base
-from effc.bench import accuracy, reference
+from effc.bench import accuracy
 from effc.bench.remote import can_run
 from effc.build import TargetReport
 from effc.core import files
 from effc.core.artifact import Artifact
 from effc.core.errors import BadInput, EffcError
-from effc.core.manifest import FILE_NAME, MEASURED_NAME, FileInfo, Manifest
+from effc.core.manifest import MEASURED_NAME, FileInfo, Manifest
 from effc.core.options import EngineOptions
 from effc.core.progress import Progress
 
@@ -78,9 +78,7 @@ def finish(options: FinishOptions, progress: Progress | None = None) -> FinishRe
             made = backend.finish(staging, package.target, emission)
         with watch.stage("verify"):
             finished = _verified(staging, _stated(package.manifest, staging, made))
-        (staging / FILE_NAME).write_text(finished.to_json(), encoding="utf-8")
-        timed = {"stages_s": {**_measured(options.package), **watch.seconds}}
-        (staging / MEASURED_NAME).write_text(json.dumps(timed, indent=2) + "\n", encoding="utf-8")
+        finished.write(staging, {**_measured(options.package), **watch.seconds})
     size = Artifact(folder, finished).size
     report = TargetReport(str(package.target), folder, size, finished.verification, seconds=watch.seconds)
     return FinishReport(finished.source.name, report)
@@ -137,7 +135,5 @@ def _verified(staging: Path, manifest: Manifest) -> Manifest:
     artifact = Artifact(staging, manifest)
     if artifact.reference is None or not can_run(artifact):
         return manifest
-    carried = reference.read(artifact.reference)
-    pairs = [(carried.feeds, carried.outputs)]
-    own = accuracy.verify(artifact, pairs, data=artifact.reference.name)
+    own = accuracy.verify_carried(artifact, artifact.reference)
     return replace(manifest, verification=own, sealing=manifest.verification)

@@ -152,6 +152,12 @@ class Manifest:
         """Deterministic JSON, keys sorted, two-space indent, a newline at the end."""
         return json.dumps(asdict(self), indent=2, sort_keys=True, allow_nan=False) + "\n"
 
+    def write(self, folder: Path, seconds: Mapping[str, float]) -> None:
+        """Put it into an artifact folder, and beside it what was timed: seconds by stage."""
+        (folder / FILE_NAME).write_text(self.to_json(), encoding="utf-8")
+        timed = json.dumps({"stages_s": dict(seconds)}, indent=2) + "\n"
+        (folder / MEASURED_NAME).write_text(timed, encoding="utf-8")
+
     @classmethod
     def from_json(cls, text: str, where: str = FILE_NAME) -> Manifest:
         """The inverse of `to_json`; errors name `where` and the field.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from effc.bench import accuracy, reference
+from effc.bench import accuracy
 from effc.bench.accuracy import Feeds, Labels
 from effc.bench.adapt import onnx_dims
 from effc.core.artifact import Artifact
@@ -68,9 +68,7 @@ def _with_reference(artifact: Artifact, options: VerifyOptions) -> Verification:
     if artifact.reference is None:
         hint = "give --data and --model, or build it without --no-reference"
         raise BadInput("it holds no reference.npz", where=str(artifact.folder), hint=hint)
-    held = reference.read(artifact.reference)
-    pairs = [(held.feeds, held.outputs)]
-    return accuracy.verify(artifact, pairs, data=artifact.reference.name, threads=options.threads)
+    return accuracy.verify_carried(artifact, artifact.reference, options.threads)
 
 
 def _with_data(artifact: Artifact, options: VerifyOptions, progress: Progress) -> Verification:
