@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 
@@ -105,16 +106,19 @@ def _search(trial: _Trial, first: Narrowed, judge: _Judge) -> Narrowed:
     why = f"rounded like the rest, it leaves {-10.0 * math.log10(start):.0f} dB of the outputs"
     blocks = [dict.fromkeys(names, why) for names in _blocks(trial.model, first)]
 
-    def without(chosen: Sequence[int]) -> Narrowed:
+    def without(chosen: Iterable[int]) -> Narrowed:
         return trial.narrowed({name: why for index in chosen for name in blocks[index]})
 
-    order = sorted(range(len(blocks)), key=lambda index: judge.noise(without([index])))
-    count = next((n for n in range(1, len(order)) if judge.noise(without(order[:n])) <= wanted), len(order))
-    chosen = order[:count]
+    @cache
+    def noise(chosen: frozenset[int]) -> float:
+        return judge.noise(without(chosen))
+
+    order = sorted(range(len(blocks)), key=lambda index: noise(frozenset([index])))
+    count = next((n for n in range(1, len(order)) if noise(frozenset(order[:n])) <= wanted), len(order))
+    chosen = frozenset(order[:count])
     for index in reversed(order[: count - 1]):
-        fewer = [other for other in chosen if other != index]
-        if judge.noise(without(fewer)) <= wanted:
-            chosen = fewer
+        if noise(chosen - {index}) <= wanted:
+            chosen -= {index}
     return without(chosen)
 
 
