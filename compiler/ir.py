@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from onnx_ir import Attr, DataType, Graph, Model, Node, Shape, Value
 
 from effc.core.errors import BadInput
+from effc.core.manifest import TensorInfo
 
 if TYPE_CHECKING:
     import onnx
@@ -77,6 +78,12 @@ def retype(value: Value, dtype: DataType) -> None:
 def numpy_dtype(value: Value) -> np.dtype[np.generic] | None:
     """The value's element type as NumPy's, None where it is unknown."""
     return None if value.dtype is None else np.dtype(value.dtype.numpy())
+
+
+def info(value: Value) -> TensorInfo:
+    """The value as a manifest states it; images of rank 4 are NCHW."""
+    dims = shape(value) or ()
+    return TensorInfo(value.name or "", str(numpy_dtype(value) or "float32"), dims, "NCHW" if len(dims) == 4 else "")
 
 
 def attr_int(node: Node, name: str, default: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,4 @@ def _step(node: ir.Node) -> tuple[float, int] | None:
 
 def _info(value: ir.Value, steps: Steps) -> TensorInfo:
     scale, zero = steps.get(value.name or "", (None, None))
-    dtype = str(ir.numpy_dtype(value) or "float32")
-    dims = ir.shape(value) or ()
-    return TensorInfo(value.name or "", dtype, dims, "NCHW" if len(dims) == 4 else "", scale, zero)
+    return replace(ir.info(value), scale=scale, zero_point=zero)

@@ -98,9 +98,4 @@ def _advised(error: BackendFailed) -> BackendFailed:
 
 
 def _infos(values: Iterable[ir.Value]) -> tuple[TensorInfo, ...]:
-    return tuple(_info(value) for value in values)
-
-
-def _info(value: ir.Value) -> TensorInfo:
-    dims = ir.shape(value) or ()
-    return TensorInfo(value.name or "", str(ir.numpy_dtype(value) or "float32"), dims, "NCHW" if len(dims) == 4 else "")
+    return tuple(ir.info(value) for value in values)
