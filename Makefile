@@ -39,9 +39,9 @@ bench: $(STAMP) ## time and score the suite of real models
 clean: ## remove what the targets made
 	@rm -rf .venv out/demo build dist
 
-$(STAMP): pyproject.toml
+$(STAMP): pyproject.toml tested-versions.txt
 	@test -n "$(PYTHON)" || { echo "make: Python 3.11 or newer with its venv module is needed (python3 -m venv)" >&2; exit 1; }
 	@echo "setting up .venv with $(PYTHON)"
 	@test -x $(BIN)/python || "$(PYTHON)" -m venv .venv
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check -e '.[dev]'
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c tested-versions.txt -e '.[dev]'
 	@touch $@

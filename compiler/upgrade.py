@@ -13,8 +13,10 @@ from typing import TypeVar
 
 import onnx
 import onnx.inliner
+import onnx.parser
 import onnx.shape_inference
 import onnx.version_converter
+from onnx import TensorProto
 
 from effc.core.errors import BadInput
 
@@ -23,6 +25,24 @@ OLDEST_SUPPORTED = 7
 _INTERNAL_IR = 10
 Result = TypeVar("Result")
 _NUMBERED = "unk__"
+_FLOATS = {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16}
+_FLOORED_FROM = 28
+_FLOORED = """
+<opset_import: ["" : 21], domain: "effc">
+FloorMod (x, y) => (z) {
+    truncated = Mod <fmod = 1> (x, y)
+    number = Constant <value_float = 0.0> ()
+    zero = CastLike (number, x)
+    below = Less (truncated, zero)
+    negative = Less (y, zero)
+    other_side = Xor (below, negative)
+    exact = Equal (truncated, zero)
+    inexact = Not (exact)
+    wrong = And (other_side, inexact)
+    moved = Add (truncated, y)
+    z = Where (wrong, moved, truncated)
+}
+"""
 
 
 def upgrade(data: bytes, target: int) -> bytes:
@@ -83,6 +103,8 @@ def summary(error: Exception) -> str:
 def _convert(model: onnx.ModelProto, target: int) -> onnx.ModelProto:
     """The first way of conversion whose result the checker and shape inference accept."""
     failures = []
+    if target < _FLOORED_FROM <= default_opset(model):
+        model = _truncate_mods(model)
     for way in (_by_onnx, _by_onnxscript, _by_label, _by_decomposition):
         try:
             converted = way(model, target)
@@ -94,6 +116,27 @@ def _convert(model: onnx.ModelProto, target: int) -> onnx.ModelProto:
     opset = default_opset(model)
     hint = f"export it with an opset from {OLDEST_SUPPORTED} to {target}"
     raise BadInput(f"opset {opset} cannot be converted to {target}: {failures[0]}", hint=hint)
+
+
+def _truncate_mods(model: onnx.ModelProto) -> onnx.ModelProto:
+    """`Mod(x, y)` of floats, floored, which opset 28 allowed, is the remainder of `x / y` moved to the sign of `y`."""
+    changed = onnx.ModelProto()
+    changed.CopyFrom(model)
+    types = {v.name: v.type.tensor_type.elem_type for v in (*model.graph.input, *model.graph.value_info)}
+    types |= {t.name: t.data_type for t in model.graph.initializer}
+    floored = [
+        node
+        for node in changed.graph.node
+        if node.op_type == "Mod" and types.get(node.input[0]) in _FLOATS and not any(a.i for a in node.attribute)
+    ]
+    if not floored:
+        return model
+    for node in floored:
+        node.domain, node.op_type = "effc", "FloorMod"
+        node.ClearField("attribute")
+    changed.functions.append(onnx.parser.parse_function(_FLOORED))
+    changed.opset_import.append(onnx.helper.make_opsetid("effc", 1))
+    return onnx.inliner.inline_local_functions(changed, True)
 
 
 def _by_onnx(model: onnx.ModelProto, target: int) -> onnx.ModelProto:
