@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from effc.core.errors import BadInput
 
-_SPELLING = re.compile(r"^[a-z][a-z0-9]*(-[a-z0-9]+){1,2}(:[A-Za-z0-9_.]+(\+[A-Za-z0-9_.]+)*)?$")
+_SPELLING = re.compile(r"^[a-z][a-z0-9]*(-[a-z0-9]+){1,2}(:[A-Za-z0-9_.-]+(\+[A-Za-z0-9_.-]+)*)?$")
 
 
 @dataclass(frozen=True, order=True)

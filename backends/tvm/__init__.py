@@ -1,0 +1,1 @@
+"""TVM: CPU and ARM libraries from schedules of our own."""

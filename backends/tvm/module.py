@@ -1,0 +1,144 @@
+"""The whole model as a relax module: groups as kernels, the rest through TVM's ONNX importer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import onnx
+import tvm
+from tvm import relax, tirx
+from tvm.relax.frontend.onnx.onnx_frontend import ONNXGraphImporter
+
+from effc.backends.tvm.cpu import Cpu
+from effc.backends.tvm.ops import conv  # noqa: F401  (fills the table)
+from effc.backends.tvm.ops.elementwise import elementwise
+from effc.backends.tvm.ops.table import Form, Site, find
+from effc.backends.tvm.plan.group import Group, grouped
+from effc.backends.tvm.plan.layouts import forms
+from effc.backends.tvm.plan.placed import Dim, Placed
+from effc.backends.tvm.schedules.elementwise import transform
+from effc.backends.tvm.schedules.expressions import TABLE
+from effc.backends.tvm.schedules.nest import Kernel
+from effc.compiler import ir
+
+OURS = "effc.scheduled"
+"""The attribute of functions that no later pass may touch."""
+_OPAQUE = 8
+
+
+def build(model: ir.Model, cpu: Cpu) -> tvm.IRModule:
+    """A relax module whose `main` takes the model's inputs and returns its outputs (a tuple where there are several)."""
+    writer = _Writer(cpu)
+    return writer.write(model)
+
+
+@dataclass
+class _Writer:
+    cpu: Cpu
+    builder: relax.BlockBuilder = field(default_factory=relax.BlockBuilder)
+    symbols: dict[str, tirx.Var] = field(default_factory=dict)
+    held: dict[tuple[ir.Value, int], relax.Expr] = field(default_factory=dict)
+    home: dict[ir.Value, int] = field(default_factory=dict)
+
+    def write(self, model: ir.Model) -> tvm.IRModule:
+        graph = model.graph
+        groups = grouped(graph, lambda n: find(n) is not None, lambda n: n.op_type in TABLE)
+        chosen = forms(groups)
+        parameters = [relax.Var(v.name or "x", self._type(_rows(v))) for v in graph.inputs]
+        for value, variable in zip(graph.inputs, parameters, strict=True):
+            self.held[value, 0], self.home[value] = variable, 0
+        with self.builder.function("main", parameters):
+            with self.builder.dataflow():
+                for i, group in enumerate(groups):
+                    self._group(group, chosen[i])
+                results = [self._value(v, 0) for v in graph.outputs]
+                out = self.builder.emit_output(results[0] if len(results) == 1 else relax.Tuple(results))
+            self.builder.emit_func_output(out)
+        return self.builder.finalize()
+
+    def _group(self, group: Group, form: Form) -> None:
+        family = find(group.anchor) if group.anchor else None
+        if group.anchor is not None and family is None:
+            self._imported(group.anchor)
+            return
+        lanes = self.cpu.lanes
+        block_in, block_out = (lanes if form is Form.BLOCKED else 0), (0 if form is Form.ROWS else lanes)
+        placed: dict[ir.Value, Placed] = {}
+        for value in group.reads:
+            tail = group.anchor is None or value not in group.anchor.inputs
+            placed[value] = _placed(value, block_out if tail else block_in)
+        placed[group.outputs[0]] = _placed(group.outputs[0], block_out)
+        site = Site(self.cpu, placed, form)
+        kernel = family.lower(group, site) if family else elementwise(group, site)
+        by_name = {v.name: v for v in group.reads}
+        inputs = [self._value(by_name[p.name], p.block) for p in kernel.inputs]
+        self._store(group.outputs[0], kernel.outputs[0].block, self._call(kernel, inputs))
+
+    def _call(self, kernel: Kernel, inputs: Sequence[relax.Expr]) -> relax.Expr:
+        function = kernel.function.with_attr(OURS, True).with_attr("op_pattern", _OPAQUE)
+        name = str(kernel.function.attrs["global_symbol"]) if "global_symbol" in kernel.function.attrs else "kernel"
+        reference = self.builder.add_func(function.without_attr("global_symbol"), name)
+        constants = [relax.const(array, str(array.dtype)) for array in kernel.constants]
+        types = [self._type(p) for p in kernel.outputs]
+        return self.builder.emit(relax.call_tir(reference, [*inputs, *constants], types if len(types) > 1 else types[0]))
+
+    def _value(self, value: ir.Value, block: int) -> relax.Expr:
+        """A stored value in the layout wanted; copied once where it lies otherwise."""
+        constant = ir.const(value)
+        if constant is not None and (value, block) not in self.held:
+            return relax.const(constant, str(constant.dtype))
+        if (value, block) not in self.held:
+            source, target = _placed(value, self.home[value]), _placed(value, block)
+            stored = self.held[value, self.home[value]]
+            if _same_memory(source, target):
+                changed = self.builder.emit(relax.op.reshape(stored, self._type(target).shape))
+            else:
+                changed = self._call(transform(source, target), [stored])
+            self.held[value, block] = changed
+        return self.held[value, block]
+
+    def _store(self, value: ir.Value, block: int, expression: relax.Expr) -> None:
+        self.held[value, block], self.home[value] = expression, block
+
+    def _imported(self, node: ir.Node) -> None:
+        """One node by TVM's own importer, on row-major tensors."""
+        importer = ONNXGraphImporter({}, {})
+        importer.bb, importer.opset = self.builder, ir.INTERNAL_OPSET
+        read = [v for v in node.inputs if v is not None]
+        importer._nodes = {v.name: self._value(v, 0) for v in read}
+        importer._construct_nodes(onnx.GraphProto(node=[_proto(node)]))
+        for value in node.outputs:
+            found = importer._nodes.get(value.name)
+            if found is not None:
+                self._store(value, 0, self.builder.emit(found))
+
+    def _type(self, placed: Placed) -> relax.TensorType:
+        return relax.TensorType([self._dim(d) for d in placed.physical], placed.dtype)
+
+    def _dim(self, dim: Dim) -> tirx.Expr:
+        if isinstance(dim, int):
+            return tirx.IntImm("int64", dim)
+        return self.symbols.setdefault(dim, tirx.Var(dim, "int64"))
+
+
+def _proto(node: ir.Node) -> onnx.NodeProto:
+    import onnx_ir
+
+    return onnx_ir.to_proto(node)
+
+
+def _rows(value: ir.Value) -> Placed:
+    return _placed(value, 0)
+
+
+def _placed(value: ir.Value, block: int) -> Placed:
+    dims = ir.shape(value) or ()
+    blocked = block if len(dims) >= 3 and isinstance(dims[1], int) and dims[1] > 1 or block == 0 else 0
+    return Placed(value.name or "", dims, str(ir.numpy_dtype(value) or "float32"), blocked)
+
+
+def _same_memory(source: Placed, target: Placed) -> bool:
+    """Whether both layouts put each element in the same place: one pixel, whole blocks."""
+    block = source.block or target.block
+    return all(d == 1 for d in source.shape[2:]) and int(source.shape[1]) % block == 0

@@ -1,0 +1,79 @@
+"""The table of families: how a group with this anchor becomes a kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from effc.backends.tvm.cpu import Cpu
+from effc.backends.tvm.plan.group import Group
+from effc.backends.tvm.plan.placed import Placed
+from effc.compiler import ir
+
+if TYPE_CHECKING:
+    from effc.backends.tvm.schedules.nest import Kernel
+
+
+class Form(Enum):
+    """How a kernel's images lie: all row-major, all in channel blocks, or row-major in and blocks out."""
+
+    ROWS = "rows"
+    BLOCKED = "blocked"
+    ENTRY = "entry"
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where a kernel is made: the CPU, and how the tensors lie that it reads and writes.
+
+    Attributes:
+        placed: by value; the group's output among them.
+        form: the group's form.
+    """
+
+    cpu: Cpu
+    placed: Mapping[ir.Value, Placed]
+    form: Form
+
+
+Lower = Callable[[Group, Site], "Kernel"]
+Forms = Callable[[ir.Node], tuple[Form, ...]]
+
+
+@dataclass(frozen=True)
+class Family:
+    """An op with a schedule.
+
+    Attributes:
+        lower: makes the kernel.
+        accepts: why this node cannot be lowered so (it is then left to TVM's importer), None where it can.
+        forms: the forms that it has, the preferred one first.
+    """
+
+    lower: Lower
+    accepts: Callable[[ir.Node], str | None]
+    forms: Forms
+
+
+FAMILIES: dict[str, Family] = {}
+
+
+def family(*ops: str, accepts: Callable[[ir.Node], str | None], forms: Forms) -> Callable[[Lower], Lower]:
+    """Decorator: the function lowers groups with these anchors."""
+
+    def register(function: Lower) -> Lower:
+        for op in ops:
+            if op in FAMILIES:
+                raise ValueError(f"two schedules for {op}")
+            FAMILIES[op] = Family(function, accepts, forms)
+        return function
+
+    return register
+
+
+def find(node: ir.Node) -> Family | None:
+    """The family that takes this node, None where none does."""
+    found = FAMILIES.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+    return found if found is not None and found.accepts(node) is None else None

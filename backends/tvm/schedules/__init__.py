@@ -1,0 +1,1 @@
+"""Loop nests, a file for each op family."""

@@ -1,0 +1,118 @@
+"""What follows a kernel's sum before it is stored: a chain of element-wise nodes, on vectors in registers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from tvm import tirx
+
+from effc.backends.tvm.plan.placed import Dim, Placed, pack
+from effc.backends.tvm.schedules.expressions import TABLE
+from effc.backends.tvm.schedules.nest import Buffer, Expr, Index, load, splat
+from effc.compiler import ir
+from effc.compiler.ir import Array
+
+Apply = Callable[[Expr, Index, int], Expr]
+"""(the sum, the place of its first lane in the output, lanes) -> what is stored there."""
+
+
+@dataclass(frozen=True)
+class Finish:
+    """Element-wise nodes between a kernel's own result and the tensor that it writes.
+
+    Attributes:
+        nodes: in order; the last one puts out the stored tensor.
+        source: the value that the kernel computes; None where the nodes compute from operands alone.
+        output: the stored tensor.
+        inputs: stored tensors that the nodes read beside `source`.
+        constants: constants that they read, by value name, laid out as the output is.
+    """
+
+    nodes: tuple[ir.Node, ...]
+    source: ir.Value | None
+    output: Placed
+    inputs: tuple[Placed, ...]
+    arrays: tuple[tuple[str, Array], ...]
+
+    @property
+    def constants(self) -> tuple[Array, ...]:
+        """The constants alone, in order."""
+        return tuple(array for _, array in self.arrays)
+
+    @property
+    def flat(self) -> bool:
+        """Whether its operands treat an image as one row: each has both sides of the image or neither."""
+        sides = [p.shape[2:] for p in self.inputs] + [a.shape[2:4] for a in self.constants]
+        whole = self.output.shape[2:]
+        return len(whole) == 2 and all(tuple(s) in ((1, 1), whole) for s in sides)
+
+    def flattened(self) -> Finish:
+        """The same on images seen as one row."""
+        arrays = tuple((name, a.reshape(*a.shape[:2], 1, -1, *a.shape[4:])) for name, a in self.arrays)
+        inputs = tuple(p.flattened() for p in self.inputs)
+        return replace(self, output=self.output.flattened(), inputs=inputs, arrays=arrays)
+
+    def bind(self, inputs: Sequence[Buffer], constants: Sequence[Buffer]) -> Apply:
+        """The chain as a function, once its operands have buffers."""
+        reads = {p.name: _stored(p, b, self.output) for p, b in zip(self.inputs, inputs, strict=True)}
+        for (name, array), buffer in zip(self.arrays, constants, strict=True):
+            reads[name] = _Read(buffer, array.shape, 0)
+
+        def apply(value: Expr, index: Index, lanes: int) -> Expr:
+            known: dict[ir.Value | None, Expr] = {None: None}
+            if self.source is not None:
+                known[self.source] = value
+            for node in self.nodes:
+                for read in operands(node):
+                    if read not in known:
+                        known[read] = _operand(read, reads, index, lanes)
+                value = TABLE[node.op_type].function(node, *(known[v] for v in operands(node)))
+                known[node.outputs[0]] = value
+            return value
+
+        return apply
+
+
+def operands(node: ir.Node) -> tuple[ir.Value | None, ...]:
+    """What an element-wise node computes from; a scale and a zero point are its parameters."""
+    return tuple(node.inputs[:1] if node.op_type in ("QuantizeLinear", "DequantizeLinear") else node.inputs)
+
+
+@dataclass(frozen=True)
+class _Read:
+    """An operand's buffer; its dims against the output's physical ones; how many of them stand before the buffer's."""
+
+    buffer: Buffer
+    dims: tuple[Dim, ...]
+    front: int
+
+    def at(self, index: Index, lanes: int) -> Expr:
+        place = [i if d != 1 else 0 for i, d in zip(index, self.dims, strict=True)]
+        kept = place[self.front : self.front + len(self.buffer.shape)]
+        return splat(self.buffer[tuple(kept)], lanes) if self.dims[-1] == 1 else load(self.buffer, *kept, lanes=lanes)
+
+
+def _stored(placed: Placed, buffer: Buffer, output: Placed) -> _Read:
+    missing = len(output.shape) - len(placed.shape)
+    lanes = (1,) if output.block and not placed.block else ()  # of one channel, so that only the lanes are missing
+    return _Read(buffer, (*(1,) * missing, *placed.physical, *lanes), missing)
+
+
+def _operand(read: ir.Value, reads: dict[str, _Read], index: Index, lanes: int) -> Expr:
+    found = reads.get(read.name or "")
+    if found is not None:
+        return found.at(index, lanes)
+    constant = np.asarray(ir.const(read))
+    return splat(tirx.const(constant.item(), str(constant.dtype)), lanes)
+
+
+def layout(constant: Array, output: Placed) -> Array:
+    """A constant operand laid out so that it broadcasts against the output's physical dims."""
+    full = constant.reshape((1,) * (len(output.shape) - constant.ndim) + constant.shape)
+    if not output.block:
+        return np.ascontiguousarray(full)
+    if full.shape[1] == 1:
+        return np.ascontiguousarray(full[..., None])
+    return pack(full, output.block, axis=1)

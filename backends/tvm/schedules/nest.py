@@ -1,0 +1,147 @@
+"""The few words in which loop nests are written: kernels, buffers, vectors, registers.
+
+Loop nests are built as TIR directly, already tiled, vectorized and unrolled: what a schedule says is what LLVM gets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from tvm import tirx
+from tvm.script.ir_builder import IRBuilder
+from tvm.tirx.script import builder as T
+
+from effc.backends.tvm.plan.placed import Placed
+from effc.compiler.ir import Array
+
+Expr = Any
+Buffer = Any
+PrimFunc = Any
+Index = Sequence[Expr | int]
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One PrimFunc: its arguments are the inputs, then the constants, then the outputs.
+
+    Attributes:
+        inputs: stored tensors that it reads.
+        constants: packed weights, biases and the like.
+        outputs: tensors that it writes.
+    """
+
+    function: PrimFunc
+    inputs: tuple[Placed, ...]
+    constants: tuple[Array, ...]
+    outputs: tuple[Placed, ...]
+
+
+Body = Callable[[Sequence[Buffer], Sequence[Buffer], Sequence[Buffer]], None]
+"""Writes the loops, given the inputs', constants' and outputs' buffers."""
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What a kernel reads and writes, as its caller hands it over."""
+
+    inputs: tuple[Placed, ...]
+    constants: tuple[Array, ...]
+    outputs: tuple[Placed, ...]
+
+
+def kernel(name: str, given: Arguments, body: Body, seen: Callable[[Placed], Placed] | None = None) -> Kernel:
+    """A kernel whose loops `body` writes. A symbolic dim is one variable in all buffers.
+
+    `seen` tells how the loops see each tensor where that is not as it is handed over: the same memory, other dims.
+    """
+    inputs, constants, outputs = given.inputs, given.constants, given.outputs
+    symbols: dict[str, Expr] = {}
+    with IRBuilder() as builder:
+        with T.prim_func(s_tir=True):
+            T.func_name(name)
+            read = [_argument(f"x{i}", p.physical, p.dtype, symbols) for i, p in enumerate(inputs)]
+            held = [_argument(f"c{i}", a.shape, str(a.dtype), symbols) for i, a in enumerate(constants)]
+            written = [_argument(f"y{i}", p.physical, p.dtype, symbols) for i, p in enumerate(outputs)]
+            with T.sblock("root"):  # relax's passes expect one
+                T.reads()
+                T.writes()
+                if seen is not None:
+                    read = [_view(b, seen(p)) for b, p in zip(read, inputs, strict=True)]
+                    written = [_view(b, seen(p)) for b, p in zip(written, outputs, strict=True)]
+                body(read, held, written)
+        function = builder.get()
+    return Kernel(function.with_attr("tirx.noalias", True), inputs, constants, outputs)
+
+
+def _view(buffer: Buffer, placed: Placed) -> Buffer:
+    """The same memory with the dims of `placed`, whose symbols are the buffer's own first dim."""
+    dims = [d if isinstance(d, int) else buffer.shape[0] for d in placed.physical]
+    return T.decl_buffer(dims, placed.dtype, data=buffer.data)
+
+
+def _argument(name: str, shape: Sequence[int | str], dtype: str, symbols: dict[str, Expr]) -> Buffer:
+    dims = [d if isinstance(d, int) else symbols.setdefault(d, tirx.Var(d, "int64")) for d in shape]
+    return T.arg(name, T.buffer(dims, dtype))
+
+
+def load(buffer: Buffer, *index: Expr | int, lanes: int = 1) -> Expr:
+    """`lanes` values along the last axis from `index` on, as a vector (a scalar for one lane)."""
+    if lanes == 1:
+        return buffer[tuple(index)]
+    return buffer[(*index[:-1], T.Ramp(index[-1], 1, lanes))]
+
+
+def store(buffer: Buffer, value: Expr, *index: Expr | int, lanes: int = 1) -> None:
+    """Write a vector along the last axis from `index` on."""
+    last = index[-1] if lanes == 1 else T.Ramp(index[-1], 1, lanes)
+    T.buffer_store(buffer, value, [*index[:-1], last])
+
+
+def splat(value: Expr, lanes: int) -> Expr:
+    """The scalar in every lane."""
+    return value if lanes == 1 else T.Broadcast(value, lanes)
+
+
+def number(value: float, like: Expr) -> Expr:
+    """A constant of the type of `like`."""
+    lanes = lanes_of(like)
+    return splat(tirx.const(value, scalar_of(like)), lanes)
+
+
+def lanes_of(value: Expr) -> int:
+    """How many lanes the expression has."""
+    return int(np.prod([1, *([value.ty.dtype.lanes] if hasattr(value.ty, "dtype") else [])]))
+
+
+def scalar_of(value: Expr) -> str:
+    """The element type of the expression: "float32"."""
+    return str(value.ty.dtype).split("x")[0]
+
+
+@dataclass(frozen=True)
+class Register:
+    """A vector that LLVM keeps in a register: a local array of its own, so that it is promoted whatever else is there."""
+
+    buffer: Buffer
+    lanes: int
+
+    def get(self) -> Expr:
+        """Its value."""
+        return load(self.buffer, 0, lanes=self.lanes)
+
+    def set(self, value: Expr) -> None:
+        """Assign it."""
+        store(self.buffer, value, 0, lanes=self.lanes)
+
+
+def register(lanes: int, dtype: str = "float32") -> Register:
+    """A register where the builder stands; one for each call."""
+    return Register(scratch((lanes,), dtype), lanes)
+
+
+def scratch(shape: Sequence[int], dtype: str) -> Buffer:
+    """An array on the stack of the thread that runs this place."""
+    return T.alloc_buffer(shape, dtype, scope="local", annotations={"disable_lower_builtin": True})
