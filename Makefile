@@ -1,7 +1,7 @@
 # Every target sets up .venv by itself. Needs Python 3.11 or newer with its venv module; everything else comes from pip.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench clean
+.PHONY: help demo test check bench bench-tvm clean
 
 BIN := .venv/bin
 STAMP := .venv/effc.stamp
@@ -10,9 +10,10 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	"$$p" -c "$(USABLE)" >/dev/null 2>&1 && echo "$$p" && break; done)
 DEMO := out/demo
 MODEL := pplcnet_orientation
+TVM_MODELS := mobilenet_v2,efficientnet_lite0,pplcnet_orientation,ppocr_cls,ppocrv4_rec,fashion_minires,resnet18,minilm_l6_v2_seq64
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 8
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 8
 
 demo: $(STAMP) ## fetch a real model, build it in INT8, verify it and time it
 	@mkdir -p $(DEMO)
@@ -35,6 +36,11 @@ check: $(STAMP) ## lint, format, types, layers
 
 bench: $(STAMP) ## time and score the suite of real models
 	@$(BIN)/python -m effc.verbs.suite $(ARGS)
+
+bench-tvm: $(STAMP) ## time and score TVM libraries against ONNX Runtime, one thread and all cores
+	@$(BIN)/python -m effc.verbs.suite --targets ort-fp32,tvm-x86-fp32,ort-int8,tvm-x86-int8 --models $(TVM_MODELS) $(ARGS)
+	@$(BIN)/python -m effc.verbs.suite --targets ort-fp32,tvm-x86-fp32,ort-int8,tvm-x86-int8 --models $(TVM_MODELS) \
+		--threads "$$(nproc)" $(ARGS)
 
 clean: ## remove what the targets made
 	@rm -rf .venv out/demo build dist

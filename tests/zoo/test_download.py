@@ -7,6 +7,8 @@ import sys
 import zipfile
 from pathlib import Path
 
+import numpy as np
+import onnxruntime
 import pytest
 import support
 
@@ -94,3 +96,16 @@ def test_python_without_pip(cache: Path, tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(sys, "executable", str(bare / "bin" / "python"))
     with pytest.raises(BackendMissing, match="ensurepip"):
         fetch(ORIENTATION.name)
+
+
+def test_resnet18_is_written_the_same_each_time_and_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    digests = []
+    for name in "ab":
+        monkeypatch.setenv("EFFC_CACHE", str(tmp_path / name))
+        monkeypatch.delenv("EFFC_ZOO", raising=False)
+        digests.append(sha256(fetch("resnet18")))
+    assert digests[0] == digests[1]
+    x = np.random.default_rng(0).standard_normal((2, 3, 224, 224), dtype=np.float32)
+    session = onnxruntime.InferenceSession(fetch("resnet18"), providers=["CPUExecutionProvider"])
+    [logits] = session.run(None, {"x": x})
+    assert logits.shape == (2, 1000) and np.isfinite(logits).all() and 0.1 < logits.std() < 100

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import geometric_mean
 
 from rich.console import Console
 from rich.table import Table
@@ -210,6 +211,28 @@ def table(rows: Iterable[SuiteRow]) -> Table:
     return made
 
 
+def means(rows: Sequence[SuiteRow]) -> Table:
+    """Geometric means of latency ratios over the models that both targets ran: of each pair that one would compare.
+
+    A target is compared with every earlier one of its precision, and a quantized one with its backend's first.
+    """
+    p50 = {(row.model, row.target): row.p50_ms for row in rows if row.p50_ms}
+    targets = list(dict.fromkeys(target for _, target in p50))
+    made = grid("target", "against", ">mean ratio", ">worst", ">models")
+    for place, target in enumerate(targets):
+        for other in targets[:place]:
+            if not _comparable(Target.parse(target), Target.parse(other)):
+                continue
+            shared = [model for model, own in p50 if own == target and (model, other) in p50]
+            ratios = [p50[model, target] / p50[model, other] for model in shared]
+            made.add_row(target, other, f"{geometric_mean(ratios):.3f}", f"{max(ratios):.3f}", str(len(ratios)))
+    return made
+
+
+def _comparable(target: Target, other: Target) -> bool:
+    return target.precision == other.precision or (target.backend, target.device) == (other.backend, other.device)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the suite, print its table, write it as JSON if asked; 1 when anything failed."""
     parser = argparse.ArgumentParser(prog="effc.verbs.suite", description="Build, score and time real models.")
@@ -223,7 +246,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = BenchOptions(args.threads, args.rounds, args.min_time)
     rows = tuple(run(args.models.split(","), args.targets, options))
     report = SuiteReport(host.cpu_name(), host.cpu_flags(), args.threads, rows)
-    Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160).print(table(rows))
+    Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160).print(
+        table(rows), means(rows), sep="\n"
+    )
     for row in rows:
         if row.failure:
             print(f"{row.model} {row.target}: {row.failure}", file=sys.stderr)

