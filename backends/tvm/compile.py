@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -21,6 +22,13 @@ def library(module: tvm.IRModule, cpu: Cpu) -> relax.VMExecutable:
     with target, tvm.transform.PassContext(opt_level=3):
         lowered = tvm.transform.Sequential(_passes())(module)
         return relax.build(lowered, target=target, relax_pipeline=None, tir_pipeline=_PIPELINE)
+
+
+def kernels_library(functions: Sequence[tirx.PrimFunc], cpu: Cpu) -> tvm.runtime.Module:
+    """Single kernels, callable as `kernel0`, `kernel1`, ..., compiled for `cpu`."""
+    _register()
+    named = {f"kernel{i}": f.with_attr("global_symbol", f"kernel{i}") for i, f in enumerate(functions)}
+    return tvm.tirx.build(tvm.IRModule(named), target=llvm_target(cpu), pipeline=_PIPELINE)
 
 
 def llvm_target(cpu: Cpu) -> tvm.target.Target:

@@ -55,7 +55,8 @@ def conv(group: Group, site: Site) -> Kernel:
     )
     lanes = site.cpu.lanes
     columns = size[0] * size[1] if work.pointwise else size[1]
-    tile = ranked(columns, -(-weight.shape[0] // lanes), site.cpu.registers)[0]
+    tiles = ranked(columns, -(-weight.shape[0] // lanes), site.cpu.registers)
+    tile = site.choices.choose(work.words, tiles)
     return convolution(work, finish(group, site), tile, lanes)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from effc.backends.tvm.cpu import Cpu
 from effc.backends.tvm.plan.group import Group
 from effc.backends.tvm.plan.placed import Placed
+from effc.backends.tvm.search.choices import Choices, Ranking
 from effc.compiler import ir
 
 if TYPE_CHECKING:
@@ -31,11 +32,13 @@ class Site:
     Attributes:
         placed: by value; the group's output among them.
         form: the group's form.
+        choices: decides among tiles, given the workload in words and the ranked candidates.
     """
 
     cpu: Cpu
     placed: Mapping[ir.Value, Placed]
     form: Form
+    choices: Choices = Ranking()
 
 
 Lower = Callable[[Group, Site], "Kernel"]

@@ -44,6 +44,13 @@ class Convolution:
     size: tuple[int, int]
 
     @property
+    def words(self) -> str:
+        """The workload, for a database."""
+        weight = "x".join(map(str, self.weight.shape))
+        image = f"{self.x.shape[2]}x{self.x.shape[3]}" + ("" if self.x.block else " rows")
+        return f"conv {self.x.dtype} {image} * {weight} / {self.strides} {self.dilations} {self.pads} -> {self.size}"
+
+    @property
     def pointwise(self) -> bool:
         """Whether each output pixel is computed from the input pixel in its place."""
         return self.weight.shape[2:] == (1, 1) and self.strides == (1, 1) and self.pads == (0, 0) and self.x.block > 0

@@ -1,0 +1,77 @@
+"""How a schedule gets its tile: the first of the ranking, or what a database of measured ones says. Imports no TVM."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from effc.backends.tvm.cpu import Cpu
+from effc.core.cache import cache_folder
+from effc.core.errors import BadInput
+from effc.core.files import write_atomic
+
+T = TypeVar("T")
+SCHEMA = 1
+SHIPPED = Path(__file__).parent / "measured"
+"""Databases that come with the package, one a CPU."""
+
+
+class Choices(Protocol):
+    """Chooses among candidates, the best ranked first."""
+
+    def choose(self, workload: str, candidates: Sequence[T]) -> T:
+        """One of the candidates for a workload: its op, shapes, dtypes and attributes in words."""
+
+
+class Ranking:
+    """The first of the ranking."""
+
+    def choose(self, workload: str, candidates: Sequence[T]) -> T:
+        """The first."""
+        del workload
+        return candidates[0]
+
+
+@dataclass
+class Database:
+    """What was measured on one CPU: the fastest candidate of each workload, in words."""
+
+    best: dict[str, str] = field(default_factory=dict)
+
+    def choose(self, workload: str, candidates: Sequence[T]) -> T:
+        """The measured one where it is known and still a candidate, else the first of the ranking."""
+        wanted = self.best.get(workload)
+        return next((c for c in candidates if str(c) == wanted), candidates[0])
+
+    def keep(self, path: Path) -> None:
+        """Write it, whole or not at all. Raises BadInput where that cannot be done."""
+        text = json.dumps({"schema": SCHEMA, "best": dict(sorted(self.best.items()))}, indent=0)
+        write_atomic(path, (text + "\n").encode())
+
+
+def read(path: Path) -> dict[str, str]:
+    """A database's rows; none where there is no file. Raises BadInput when it is damaged."""
+    if not path.exists():
+        return {}
+    try:
+        found = json.loads(path.read_text())
+        if found["schema"] != SCHEMA:
+            return {}
+        rows: Mapping[str, str] = found["best"]
+        return {str(workload): str(choice) for workload, choice in rows.items()}
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        hint = "remove it; what it held is measured again"
+        raise BadInput(f"the tuning database cannot be read ({error})", where=str(path), hint=hint) from error
+
+
+def own_place(cpu: Cpu) -> Path:
+    """Where this user's measurements for a CPU lie."""
+    return cache_folder() / "tvm" / f"{cpu.name}.json"
+
+
+def database(cpu: Cpu) -> Database:
+    """What is known of a CPU: what the package brings, and over it what was measured here."""
+    return Database({**read(SHIPPED / f"{cpu.name}.json"), **read(own_place(cpu))})

@@ -1,0 +1,104 @@
+"""A small search: for each workload not yet known, the best ranked tiles are timed, for seconds in all."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+import numpy as np
+import tvm
+
+from effc.backends.tvm.compile import kernels_library
+from effc.backends.tvm.cpu import Cpu
+from effc.backends.tvm.ops.table import Family, Site
+from effc.backends.tvm.plan.group import Group
+from effc.backends.tvm.plan.placed import Placed
+from effc.backends.tvm.schedules.nest import Kernel
+from effc.backends.tvm.search.choices import Database
+from effc.backends.tvm.search.device import Opened
+
+T = TypeVar("T")
+CANDIDATES = 6
+_ROUNDS = 7
+_CALL_S = 2e-3
+"""How long one timed stretch lasts."""
+
+Open = Callable[[Any], AbstractContextManager[Opened]]
+
+
+@dataclass
+class _Probe:
+    """Learns what a lowering would choose from, and makes it take a certain one."""
+
+    place: int = 0
+    workload: str = ""
+    candidates: list[str] = field(default_factory=list)
+
+    def choose(self, workload: str, candidates: Sequence[T]) -> T:
+        self.workload, self.candidates = workload, [str(c) for c in candidates]
+        return candidates[min(self.place, len(candidates) - 1)]
+
+
+@dataclass
+class Tuner:
+    """Lowers groups as the fastest of their candidates, timing those that the database does not know.
+
+    Attributes:
+        open: loads a library where its kernels are timed.
+        budget_s: when it is used up the ranking decides; what was measured stays in the database.
+        keep: called after each new row, so that a search that is cut off resumes.
+    """
+
+    cpu: Cpu
+    known: Database
+    open: Open
+    budget_s: float
+    keep: Callable[[], None]
+    started: float = field(default_factory=time.monotonic)
+
+    def lower(self, family: Family, group: Group, site: Site) -> Kernel:
+        """The group's kernel."""
+        probe = _Probe()
+        first = family.lower(group, replace(site, choices=probe))
+        spent = time.monotonic() - self.started
+        if len(probe.candidates) < 2 or probe.workload in self.known.best or spent > self.budget_s:
+            return family.lower(group, replace(site, choices=self.known))
+        others = [family.lower(group, replace(site, choices=_Probe(i))) for i in range(1, self._count(probe))]
+        seconds = self.measure([first, *others])
+        self.known.best[probe.workload] = probe.candidates[int(np.argmin(seconds))]
+        self.keep()
+        return [first, *others][int(np.argmin(seconds))]
+
+    def _count(self, probe: _Probe) -> int:
+        return min(CANDIDATES, len(probe.candidates))
+
+    def measure(self, kernels: Sequence[Kernel]) -> list[float]:
+        """Median seconds of each kernel, timed in turns."""
+        with self.open(kernels_library([kernel.function for kernel in kernels], self.cpu)) as (library, device):
+            given = [_arguments(kernel, device) for kernel in kernels]
+
+            def seconds(place: int, number: int) -> float:
+                timed = library.time_evaluator(f"kernel{place}", device, number=number)
+                return float(timed(*given[place]).mean)
+
+            counts = [max(1, int(_CALL_S / max(seconds(i, 1), 1e-7))) for i in range(len(kernels))]
+            rounds = [[seconds(i, count) for i, count in enumerate(counts)] for _ in range(_ROUNDS)]
+        return [float(median) for median in np.median(np.asarray(rounds), axis=0)]
+
+
+def _arguments(kernel: Kernel, device: Any) -> list[Any]:
+    """Seeded inputs, the real constants, room for the outputs."""
+    seeded = np.random.default_rng(0)
+
+    def tensor(placed: Placed) -> Any:
+        dims = [d if isinstance(d, int) else 1 for d in placed.physical]
+        dtype = np.dtype(placed.dtype)
+        if dtype.kind == "f":
+            return tvm.runtime.tensor(seeded.standard_normal(dims).astype(dtype), device)
+        return tvm.runtime.tensor(seeded.integers(0, 100, dims).astype(dtype), device)
+
+    constants = [tvm.runtime.tensor(array, device) for array in kernel.constants]
+    return [*map(tensor, kernel.inputs), *constants, *map(tensor, kernel.outputs)]
