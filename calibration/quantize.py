@@ -172,7 +172,7 @@ def _quantize_weight(
     scale = weights.mse_scales(rows, kind)
     if bias is not None and plan.scheme.bias == "int32":
         scale = weights.fit_bias(scale, bias, step)
-    held = weights.restore(weights.quantize_rows(rows, scale, kind), array.shape, axis, kind)
+    held = weights.restore(weights.quantize_rows(rows, scale, kind), array.shape, axis)
     shaped = scale.astype(np.float32) if axis is not None else np.array(scale[0], np.float32)
     made, _ = writer.dequantized(value.name or "weight", held, shaped, np.zeros(shaped.shape, held.dtype))
     writer.before(node, [with_axis(made, axis)])

@@ -2,54 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from effc.calibration.formats import FLOAT8, element, encode, limits
 
 Floats = NDArray[np.float64]
+Rows = NDArray[np.floating[Any]]
 
 _BIAS_LIMIT = float(1 << 30)
 _TINY = float(np.finfo(np.float32).tiny)
-_BLOCK = 1 << 16
+_BLOCK = 1 << 17
 _SHRINK = np.linspace(1.0, 0.8, 21)
 
 
-def channels_first(weight: NDArray[np.generic], axis: int | None) -> Floats:
+def channels_first(weight: NDArray[np.generic], axis: int | None) -> Rows:
     """The weight as [channels, rest]; one row where it is quantized per tensor."""
-    wide = np.asarray(weight, np.float64)
-    rows = wide.reshape(1, -1) if axis is None else np.moveaxis(wide, axis, 0).reshape(wide.shape[axis], -1)
-    return np.asarray(rows)
+    wide = weight.astype(np.result_type(weight.dtype, np.float32), copy=False)
+    return wide.reshape(1, -1) if axis is None else np.moveaxis(wide, axis, 0).reshape(wide.shape[axis], -1)
 
 
-def max_scales(rows: Floats, kind: str = "int8") -> Floats:
+def max_scales(rows: Rows, kind: str = "int8") -> Floats:
     """max |w| / 127 (448 for float8) of each row as float32 holds it; 1 for a row of zeros."""
-    peak = np.abs(rows).max(axis=1) if rows.shape[1] else np.zeros(len(rows))
+    peak = np.maximum(rows.max(axis=1, initial=0.0), -rows.min(axis=1, initial=0.0)).astype(np.float64)
     return _float32(np.where(peak > 0, np.maximum(peak / limits(kind).hi, _TINY), 1.0))
 
 
-def mse_scales(rows: Floats, kind: str = "int8") -> Floats:
-    """Of 21 scales from 0.8 to 1 times the largest's, the one with the least squared error of each row.
-
-    As many rows are tried at once as stay in the processor's cache.
-    """
+def mse_scales(rows: Rows, kind: str = "int8") -> Floats:
+    """Of 21 scales from 0.8 to 1 times the largest's, the one with the least squared error of each row."""
     full, best = max_scales(rows, kind), np.ones(len(rows))
-    seen, height = rows.astype(np.float32), max(1, _BLOCK // max(1, rows.shape[1]))
-    for start in range(0, len(rows), height):
-        block = slice(start, start + height)
-        errors = [_squared_errors(seen[block], full[block] * factor, kind) for factor in _SHRINK]
+    for block in _blocks(rows):
+        steps = (rows[block] / full[block, None]).astype(np.float32)
+        errors = [factor**2 * _squared_errors(steps * np.float32(1.0 / factor), kind) for factor in _SHRINK]
         best[block] = _SHRINK[np.argmin(errors, axis=0)]
     return _float32(full * best)
 
 
-def _squared_errors(rows: NDArray[np.float32], scales: Floats, kind: str) -> NDArray[np.float32]:
-    """Sum of squares of what rounding to steps of `scales` leaves, by row."""
-    steps, bound = scales.astype(np.float32)[:, None], limits(kind).hi
-    held = rows / steps
+def _blocks(rows: Rows) -> Iterator[slice]:
+    """As many rows at once as stay in the processor's cache."""
+    height = max(1, _BLOCK // max(1, rows.shape[1]))
+    return (slice(start, start + height) for start in range(0, len(rows), height))
+
+
+def _squared_errors(steps: NDArray[np.float32], kind: str) -> NDArray[np.float32]:
+    """Sum of squares of what rounding a number of steps leaves, by row, in steps."""
+    bound = limits(kind).hi
+    held = encode(steps, 0, kind, bound).astype(np.float32) if kind == FLOAT8 else np.rint(steps)
     np.clip(held, -bound, bound, out=held)
-    held = encode(held, 0, kind, bound).astype(np.float32) if kind == FLOAT8 else np.rint(held, out=held)
-    held *= steps
-    held -= rows
+    held -= steps
     return np.asarray(np.einsum("ij,ij->i", held, held))
 
 
@@ -59,18 +62,20 @@ def fit_bias(scales: Floats, bias: Floats, input_scale: float) -> Floats:
     return _float32(np.maximum(scales, needed / (_BIAS_LIMIT * input_scale)))
 
 
-def quantize_rows(rows: Floats, scales: Floats, kind: str = "int8") -> Floats:
+def quantize_rows(rows: Rows, scales: Floats, kind: str = "int8") -> NDArray[np.generic]:
     """round(w / s), half to even, in [-127, 127] or what float8 holds."""
-    return encode(rows / scales[:, None], 0, kind, limits(kind).hi).astype(np.float64)
+    held = np.empty(rows.shape, element(kind))
+    for block in _blocks(rows):
+        held[block] = encode(rows[block] / scales[block, None], 0, kind, limits(kind).hi)
+    return held
 
 
-def restore(rows: Floats, shape: tuple[int, ...], axis: int | None, kind: str = "int8") -> NDArray[np.generic]:
+def restore(rows: NDArray[np.generic], shape: tuple[int, ...], axis: int | None) -> NDArray[np.generic]:
     """Rounded rows back in the weight's shape."""
-    dtype = element(kind)
     if axis is None:
-        return rows.reshape(shape).astype(dtype)
+        return rows.reshape(shape)
     moved = (shape[axis], *(d for i, d in enumerate(shape) if i != axis))
-    return np.ascontiguousarray(np.moveaxis(rows.reshape(moved), 0, axis)).astype(dtype)
+    return np.ascontiguousarray(np.moveaxis(rows.reshape(moved), 0, axis))
 
 
 def _float32(scales: Floats) -> Floats:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
+import onnx_ir
+from onnx_ir import serde
 
-from effc.compiler import contradictions, ir, reader
+from effc.compiler import contradictions, ir, reader, upgrade
 from effc.compiler.settle import settle
-from effc.compiler.upgrade import default_opset
 from effc.core import worker
 from effc.core.errors import BackendFailed, BadInput
 from effc.core.manifest import Source
@@ -48,14 +50,19 @@ def load(path: Path, shapes: Mapping[str, Dims] | None = None) -> Loaded:
 
     Raises BadInput, naming file and node or tensor, for whatever is wrong with the file or `shapes`.
     """
+    with worker.Worker("frontend", deadline=DEADLINE_S, preload=(upgrade.__name__,)) as child:
+        return _load(path, shapes or {}, child)
+
+
+def _load(path: Path, shapes: Mapping[str, Dims], child: worker.Worker) -> Loaded:
     raw = reader.read(path)
     proto = raw.proto
-    source = Source(path.name, raw.sha256, default_opset(proto))
-    overridden = _apply_shapes(proto.graph, shapes or {}, path)
+    source = Source(path.name, raw.sha256, upgrade.default_opset(proto))
+    overridden = _apply_shapes(proto.graph, shapes, path)
     _name_dims(proto.graph, path)
     declared = [onnx.ValueInfoProto.FromString(v.SerializeToString()) for v in proto.graph.output]
     _forget_shapes(proto)
-    model = _attach(_upgrade(proto, path), proto)
+    model = _attach(_upgrade(proto, path, child), proto)
     _restore_outputs(model.graph, [] if overridden else declared, path)
     settle(model, where=str(path))
     contradictions.refuse(model, str(path))
@@ -117,12 +124,10 @@ def _forget_shapes(proto: onnx.ModelProto) -> None:
 # opset and shapes, in a child
 
 
-def _upgrade(proto: onnx.ModelProto, path: Path) -> onnx.ModelProto:
+def _upgrade(proto: onnx.ModelProto, path: Path, child: worker.Worker) -> onnx.ModelProto:
     data = _without_weights(proto).SerializeToString()
     try:
-        result: bytes = worker.call(
-            "effc.compiler.upgrade:upgrade", data, ir.INTERNAL_OPSET, stage="frontend", deadline=DEADLINE_S
-        )
+        result: bytes = child.call(f"{upgrade.__name__}:upgrade", data, ir.INTERNAL_OPSET)
     except BackendFailed as error:
         what = f"the ONNX libraries cannot take this model: {error.what}"
         raise BadInput(what, where=str(path), hint=reader.RE_EXPORT) from error
@@ -148,18 +153,30 @@ def _without_weights(proto: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _is_large(tensor: onnx.TensorProto) -> bool:
-    return int(tensor.ByteSize()) > _SMALL_BYTES
+    if tensor.data_type == onnx.TensorProto.STRING:
+        return int(tensor.ByteSize()) > _SMALL_BYTES
+    return bool(math.prod(tensor.dims) * ir.DataType(tensor.data_type).bitwidth > 8 * _SMALL_BYTES)
 
 
 def _attach(converted: onnx.ModelProto, proto: onnx.ModelProto) -> ir.Model:
     """Put the weights back in the place of the inputs that stood for them."""
-    large = {t.name: t for t in proto.graph.initializer if _is_large(t)}
-    inputs = [v for v in converted.graph.input if v.name not in large]
+    model, large = ir.from_proto(converted), {t.name: t for t in proto.graph.initializer if _is_large(t)}
+    given = {v.name: v for v in model.graph.inputs}
     order = {v.name: index for index, v in enumerate(proto.graph.input)}
-    del converted.graph.input[:]
-    converted.graph.input.extend(sorted(inputs, key=lambda v: order.get(v.name, len(order))))
-    converted.graph.initializer.extend(large.values())
-    return ir.from_proto(converted)
+    inputs = [v for name, v in given.items() if name not in large]
+    model.graph.inputs[:] = sorted(inputs, key=lambda v: order.get(v.name or "", len(order)))
+    for value in (given[name] for name in large if name in given):
+        value.const_value = _held(large[value.name or ""])
+        model.graph.register_initializer(value)
+    return model
+
+
+def _held(proto: onnx.TensorProto) -> onnx_ir.TensorProtocol:
+    """The tensor with its values laid out once: a proto hands out another copy at each look."""
+    tensor = serde.deserialize_tensor(proto)
+    if tensor.dtype == ir.DataType.STRING:
+        return tensor
+    return onnx_ir.Tensor(tensor.numpy(), tensor.dtype, name=tensor.name, doc_string=tensor.doc_string)
 
 
 def _restore_outputs(graph: ir.Graph, declared: list[onnx.ValueInfoProto], path: Path) -> None:

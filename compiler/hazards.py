@@ -10,6 +10,7 @@ import numpy as np
 
 from effc.compiler import ir
 from effc.compiler.extents import BOUNDED, MOVES, Extents, magnitude, ops
+from effc.compiler.floats import held, nearest
 from effc.compiler.lowering import OpTable
 from effc.compiler.ranges import Range
 
@@ -128,16 +129,25 @@ def _loss(array: ir.Array, form: Format, *, small: bool = True) -> str | None:
     Args:
         small: whether what is lost of small values counts.
     """
-    exact = array.astype(np.float64)
-    with np.errstate(over="ignore", invalid="ignore"):
-        noise = float(np.square(exact - array.astype(form.dtype.numpy()).astype(np.float64)).sum())
-    if not math.isfinite(noise):
-        return f"reaches {float(np.abs(exact).max()):.3g}; {form.name} ends at {_end(form):.5g}"
+    size = max(float(array.max(initial=0.0)), -float(array.min(initial=0.0)))
+    with np.errstate(over="ignore"):
+        fits = np.isfinite(nearest(np.array(size), form.dtype.numpy()))
+    if not fits:
+        return f"reaches {size:.3g}; {form.name} ends at {_end(form):.5g}"
     if not (small and form.least):
         return None
-    decibel = math.inf if noise == 0.0 else 10.0 * math.log10(float(np.square(exact).sum()) / noise)
-    lost = f"has values as small as {float(np.abs(exact[exact != 0.0]).min(initial=math.inf)):.2g}"
-    return None if decibel >= LOSS_DB else f"{lost}: {form.name} keeps {decibel:.0f} dB of it"
+    exact = array.astype(np.float32, copy=False)
+    noise = _energy(exact - held(exact, form.dtype.numpy()))
+    decibel = math.inf if noise == 0.0 else 10.0 * math.log10(_energy(exact) / noise)
+    if decibel >= LOSS_DB:
+        return None
+    least = float(np.abs(array[array != 0.0]).min(initial=math.inf))
+    return f"has values as small as {least:.2g}: {form.name} keeps {decibel:.0f} dB of it"
+
+
+def _energy(array: ir.Array) -> float:
+    """The sum of squares, in float64."""
+    return float(np.square(array, dtype=np.float64).sum())
 
 
 def _of_square(node: ir.Node, found: Extents) -> str | None:

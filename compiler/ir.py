@@ -15,6 +15,7 @@ import onnx_ir
 from numpy.typing import NDArray
 from onnx_ir import Attr, DataType, Graph, Model, Node, Shape, Value
 
+from effc.compiler import wire
 from effc.core.errors import BadInput
 from effc.core.manifest import TensorInfo
 
@@ -221,8 +222,10 @@ def weight_bytes(model: Model) -> int:
 
 def save(model: Model, path: Path) -> None:
     """Write the model; weights go into the file, or into `<name>.data` beside it from 2 GiB on."""
-    large = weight_bytes(model) >= INLINE_LIMIT - (1 << 24)
-    onnx_ir.save(model, path, external_data=f"{path.name}.data" if large else None)
+    if weight_bytes(model) >= INLINE_LIMIT - (1 << 24):
+        onnx_ir.save(model, path, external_data=f"{path.name}.data")
+    else:
+        wire.write(model, path)
 
 
 def load(path: Path) -> Model:

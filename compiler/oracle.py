@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias, Union
 import ml_dtypes
 import numpy as np
 import onnx
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from effc.core import worker
@@ -179,6 +178,8 @@ def _proto(model: onnx.ModelProto | bytes | Path) -> onnx.ModelProto:
 
 
 def _ort_session(source: bytes | Path, optimize: bool, threads: int) -> Any:
+    import onnxruntime as ort  # not above: most of what this module has is of use without it
+
     options = ort.SessionOptions()
     level = ort.GraphOptimizationLevel
     options.graph_optimization_level = level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL

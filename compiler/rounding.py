@@ -13,11 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from effc.compiler import ir
+from effc.compiler.floats import Kind, Singles, held, nearest, steps
 from effc.compiler.hazards import Format
 from effc.compiler.ir import Array
 
 Floats = NDArray[np.float64]
 
+_BLOCK = 1 << 16
 _STEPS = 8
 _COLUMNS = 512
 _SCALED = frozenset({"QuantizeLinear", "DequantizeLinear"})
@@ -80,57 +82,68 @@ class Constants:
         return Kernel(groups, np.asarray(means, np.float64) if known else None, ir.const(bias))
 
 
-def nearest(array: Array, kind: np.dtype[np.generic]) -> Array:
-    """The array in a narrower float type."""
-    return array.astype(np.float32).astype(kind)
-
-
-def rounded(weight: Array, kind: np.dtype[np.generic], kernel: Kernel) -> Array:
+def rounded(weight: Array, kind: Kind, kernel: Kernel) -> Array:
     """A convolution's weight in a narrower float type, each element within a step or two of its own.
 
     Taps of one kernel see much the same value, so the errors of a kernel are made to sum up to 0; then single elements
     move by one step until the errors times the average inputs also make up for the bias's own rounding.
+    As many rows are rounded at once as stay in the processor's cache.
     """
-    rows = weight.reshape(*weight.shape[:2], -1).astype(np.float64)
-    narrow = _diffused(rows, kind)
-    if kernel.means is not None:
-        means = np.repeat(kernel.means.reshape(kernel.groups, -1), len(rows) // kernel.groups, axis=0)
-        shift = ((rows - narrow) * means[:, :, None]).sum(axis=(1, 2))
-        if kernel.bias is not None:
-            shift += kernel.bias.astype(np.float64) - nearest(kernel.bias, kind).astype(np.float64)
-        _absorb(narrow, shift, means, kind)
-    return nearest(narrow.reshape(weight.shape), kind)
+    rows = weight.reshape(*weight.shape[:2], -1).astype(np.float32, copy=False)
+    narrow = np.empty(rows.shape, kind)
+    height = max(1, _BLOCK // max(1, rows.shape[1] * rows.shape[2]))
+    for start in range(0, len(rows), height):
+        block = slice(start, start + height)
+        found = _diffused(rows[block], kind)
+        if kernel.means is not None:
+            means = kernel.means.reshape(kernel.groups, -1)[np.arange(len(rows))[block] * kernel.groups // len(rows)]
+            shift = ((rows[block] - found).sum(axis=2, dtype=np.float64) * means).sum(axis=1)
+            if kernel.bias is not None:
+                bias = kernel.bias[block].astype(np.float64)
+                shift += bias - nearest(bias, kind).astype(np.float64)
+            _absorb(found, shift, means.astype(np.float32), kind)
+        narrow[block] = found
+    return narrow.reshape(weight.shape)
 
 
-def _diffused(rows: Floats, kind: np.dtype[np.generic]) -> Floats:
+def _diffused(rows: Singles, kind: Kind) -> Singles:
     """Each tap, from the largest to the smallest, rounded together with the error left by the one before."""
-    if rows.shape[-1] == 1:
-        return nearest(rows, kind).astype(np.float64)
-    order = np.argsort(-np.abs(rows), axis=-1, kind="stable")
-    falling = np.take_along_axis(rows, order, axis=-1)
-    error = np.zeros(falling.shape[:-1])
-    for tap in range(falling.shape[-1]):
-        wanted = falling[..., tap] + error
-        falling[..., tap] = nearest(wanted, kind)
-        error = wanted - falling[..., tap]
-    narrow = np.empty_like(rows)
-    np.put_along_axis(narrow, order, falling, axis=-1)
-    return narrow
+    taps = rows.shape[-1]
+    if taps == 1:
+        return held(rows, kind)
+    rising = _rising(rows.reshape(-1, taps))
+    flat, error = rows.reshape(-1), np.zeros(len(rising), np.float32)
+    narrow = np.empty_like(flat)
+    for place in rising.T[::-1]:
+        wanted = flat[place] + error
+        narrow[place] = found = held(wanted, kind)
+        error = wanted - found
+    return narrow.reshape(rows.shape)
 
 
-def _absorb(narrow: Floats, shift: Floats, means: Floats, kind: np.dtype[np.generic]) -> None:
+def _rising(rows: Singles) -> NDArray[np.intp]:
+    """Where in `rows`, as if flat, the elements of each row lie from the smallest to the largest.
+
+    The position takes the place of the lowest bits of the size, so that whole numbers are sorted, and nothing else.
+    """
+    taps = rows.shape[1]
+    low = np.uint32((1 << (taps - 1).bit_length()) - 1)
+    keys = np.abs(rows).view(np.uint32) & ~low | np.arange(taps, dtype=np.uint32)
+    keys.sort(axis=1)
+    return np.arange(0, rows.size, taps)[:, None] + (keys & low)
+
+
+def _absorb(narrow: Singles, shift: Floats, means: Singles, kind: Kind) -> None:
     """Move, in each row, elements by one step each, in place, so that the row's outputs rise by `shift` on average."""
-    rows = narrow.reshape(len(narrow), -1)
-    columns = slice(None, None, -(-rows.shape[1] // _COLUMNS))
-    part, of = rows[:, columns], np.repeat(means, narrow.shape[2], axis=1)[:, columns]
-    up = np.nextafter(nearest(part, kind), np.asarray(np.inf, kind)).astype(np.float64) - part
-    effect, free, here = up * of, np.isfinite(up), np.arange(len(rows))
+    rows, here = narrow.reshape(len(narrow), -1), np.arange(len(narrow))
+    stride = -(-rows.shape[1] // _COLUMNS)
+    part, step = rows[:, ::stride], steps(rows[:, ::stride], kind)
+    effect = step * means[:, np.arange(0, rows.shape[1], stride) // narrow.shape[2]]
+    size = np.where(step > 0, np.abs(effect), np.float32(np.inf))
     for _ in range(_STEPS):
-        left = np.abs(np.abs(shift)[:, None] - np.abs(effect))
-        best = np.where(free, left, np.inf).argmin(axis=1)
-        gain = effect[here, best]
-        better = free[here, best] & (np.abs(np.abs(shift) - np.abs(gain)) < np.abs(shift))
-        sign, gain = np.where(better, np.sign(shift) * np.sign(gain), 0.0), np.where(better, gain, 0.0)
-        part[here, best] += sign * np.where(better, up[here, best], 0.0)
-        shift, free[here, best] = shift - sign * gain, False
-    rows[:, columns] = part
+        best = np.abs(np.abs(shift).astype(np.float32)[:, None] - size).argmin(axis=1)
+        gain = effect[here, best].astype(np.float64)
+        better = (size[here, best] < np.inf) & (np.abs(np.abs(shift) - np.abs(gain)) < np.abs(shift))
+        sign = np.where(better, np.sign(shift) * np.sign(gain), 0.0)
+        part[here, best] += (sign * step[here, best]).astype(np.float32)
+        shift, size[here, best] = shift - sign * gain, np.inf

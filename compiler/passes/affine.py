@@ -78,11 +78,11 @@ def _absorb(node: ir.Node, affine: Affine) -> bool:
     base = _bias(linear, bias, channels)
     if base is None:
         return False
-    scaled = _scaled(linear, np.asarray(weight, np.float64), np.broadcast_to(affine.scale, channels))
+    scaled = _scaled(linear, weight, np.broadcast_to(affine.scale, channels))
     shifted = base * affine.scale + affine.shift
     new_weight = linear.inputs[1]
     if not np.all(affine.scale == 1.0):
-        new_weight = constant(node, "weight", scaled.astype(weight.dtype))
+        new_weight = constant(node, "weight", scaled)
     attributes = {**linear.attributes, **({"beta": 1.0} if linear.op_type == "Gemm" else {})}
     inputs = [linear.inputs[0], new_weight, constant(node, "bias", shifted.astype(weight.dtype))]
     return replace(node, linear.op_type, inputs, attributes)
@@ -104,12 +104,17 @@ def _bias(linear: ir.Node, bias: ir.Array | None, channels: int) -> Vector | Non
     return np.broadcast_to(np.asarray(bias, np.float64).ravel() * factor, channels)
 
 
-def _scaled(linear: ir.Node, weight: Vector, scale: Vector) -> Vector:
+def _scaled(linear: ir.Node, weight: ir.Array, scale: Vector) -> ir.Array:
     """The weight times `scale` along its output channel axis."""
     if linear.op_type == "Gemm":
-        return weight * (scale[:, None] if ir.attr_int(linear, "transB", 0) else scale[None, :])
+        return _product(weight, scale[:, None] if ir.attr_int(linear, "transB", 0) else scale[None, :])
     if linear.op_type == "Conv":
-        return weight * scale.reshape(-1, *(1,) * (weight.ndim - 1))
+        return _product(weight, scale.reshape(-1, *(1,) * (weight.ndim - 1)))
     group = ir.attr_int(linear, "group", 1)
     grouped = weight.reshape(group, -1, *weight.shape[1:])
-    return (grouped * scale.reshape(group, 1, -1, *(1,) * (weight.ndim - 2))).reshape(weight.shape)
+    return _product(grouped, scale.reshape(group, 1, -1, *(1,) * (weight.ndim - 2))).reshape(weight.shape)
+
+
+def _product(weight: ir.Array, scale: Vector) -> ir.Array:
+    """The product in float64, rounded to the weight's type block by block: nothing of its size lies between."""
+    return np.multiply(weight, scale, out=np.empty_like(weight), dtype=np.float64, casting="same_kind")

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import re
 
+import ml_dtypes
 import numpy as np
 import onnx
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
 from onnx import numpy_helper, parser
 
 from effc.calibration.collect import collect
@@ -14,12 +16,13 @@ from effc.calibration.delicate import narrow_observed
 from effc.calibration.readers import open_data
 from effc.compiler import ir
 from effc.compiler.extents import extents
+from effc.compiler.floats import held, nearest, steps
 from effc.compiler.metrics import Sums
 from effc.compiler.mincut import UNCUT, source_side
 from effc.compiler.oracle import Session, graph_inputs, seeded_feeds
 from effc.compiler.passes.precision import Narrowing, Observed, narrow
 from effc.compiler.ranges import Range
-from effc.compiler.rounding import Kernel, nearest, rounded
+from effc.compiler.rounding import Kernel, rounded
 from effc.compiler.widen import widen
 from effc.core.options import DataOptions
 from tests.graphs import GRAPHS, Graph
@@ -257,6 +260,20 @@ def test_cut_is_the_cheapest(edges: list[tuple[int, int, int]]) -> None:
 
     sides = [frozenset({0} | {n for n in range(1, 5) if bits >> n & 1}) for bits in range(32)]
     assert cost(frozenset(source_side(edges, 0, 5))) == min(cost(side) for side in sides)
+
+
+@given(st.lists(st.floats(width=32, allow_nan=False), min_size=1), st.sampled_from(["FLOAT16", "BFLOAT16"]))
+@example([65519.0, 65504.0, 2.0**-14, -(2.0**-24), 2.0**-25, 3.3e38, -1e-40, 0.0], "FLOAT16")
+@example([3.38e38, 1.0 + 2.0**-8, 1.0 + 3 * 2.0**-8, -1e-40, 2.0**-126], "BFLOAT16")
+def test_float32_finds_the_numbers_of_a_narrower_type(numbers: list[float], dtype: str) -> None:
+    kind = ir.DataType[dtype].numpy()
+    largest = float(ml_dtypes.finfo(kind).max)
+    found = np.clip(np.array(numbers, np.float32), -largest, largest)
+    rounded = nearest(found, kind).astype(np.float32)
+    assert_array_equal(held(found, kind), rounded)
+    for beside in (rounded + steps(rounded, kind), rounded - steps(rounded, kind)):
+        assert_array_equal(nearest(beside, kind).astype(np.float32), beside)
+        assert np.all(np.isfinite(beside))
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([1, 4]), st.sampled_from(["float16", "bfloat16"]))

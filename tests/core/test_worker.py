@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import time
@@ -31,6 +32,7 @@ def hang(): time.sleep(600)
 def leave(): os._exit(7)
 def fail(): raise ValueError("plain")
 def echo(data): return data
+def has(name): return name in sys.modules
 def count(n, *, report): [report(i + 1, n) for i in range(n)]; return "done"
 def tell_and_hang(path):
     open(path, "w").write(str(os.getpid()))
@@ -91,6 +93,18 @@ def test_a_failed_call_leaves_the_child_usable(helpers: str) -> None:
         with pytest.raises(BackendFailed):
             worker.call(f"{helpers}:fail")
         assert worker.call(f"{helpers}:echo", 3) == 3
+
+
+def test_what_is_named_in_advance_is_imported_as_far_as_it_can_be(helpers: str) -> None:
+    with Worker("s", preload=("no_such_module", "calendar")) as worker:
+        assert worker.call(f"{helpers}:has", "calendar")
+        assert not worker.call(f"{helpers}:has", "no_such_module")
+
+
+def test_a_child_whose_caller_fails_ends_at_once(helpers: str) -> None:
+    with pytest.raises(KeyError), Worker("s") as worker:
+        raise KeyError(helpers)
+    assert worker._process.returncode == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("size", [0, 1, 65_536, 9_000_000])

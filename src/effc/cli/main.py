@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import atexit
+import gc
 import logging
 import os
 import signal
@@ -21,6 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code: 0 done, 1 to 6 as the errors say, 130 interrupted."""
     if argv is None:  # a process of its own: told to end, it sweeps as when interrupted
         signal.signal(signal.SIGTERM, _terminated)
+        atexit.register(gc.freeze)  # the system takes back all memory at once, Python piece by piece
     words = list(sys.argv[1:] if argv is None else argv)
     as_json, verbose = "--json" in words, bool({"-v", "--verbose"} & set(words))
     try:

@@ -10,6 +10,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -67,6 +68,9 @@ def _perform(kept: dict[str, Any], verb: str, function: str, name: str, args: tu
 
 if __name__ == "__main__":
     threading.Thread(target=_leave_with, args=(os.getppid(),), daemon=True).start()
+    for module in sys.argv[3:]:
+        with suppress(Exception):  # the call that needs it will say what is wrong
+            importlib.import_module(module)
     serve(int(sys.argv[1]), int(sys.argv[2]))
     sys.stdout.flush()
     sys.stderr.flush()

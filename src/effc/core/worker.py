@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -67,13 +67,15 @@ class Worker:
         deadline: float = DEADLINE_S,
         env: Mapping[str, str] | None = None,
         fixed: Path | None = None,
+        preload: Sequence[str] = (),
     ) -> None:
+        """Start the child; it imports the modules of `preload` while its first call is still being prepared."""
         self.stage, self.deadline, self._pack = stage, deadline, canonical if fixed else packed
         self._log = tempfile.TemporaryFile()  # noqa: SIM115, it lives as long as the worker
         request_read, self._request = os.pipe()
         self._reply, reply_write = os.pipe()
         module = "effc.core.fixed" if fixed else "effc.core.child"
-        command = [sys.executable, "-m", module, str(request_read), str(reply_write)]
+        command = [sys.executable, "-m", module, str(request_read), str(reply_write), *preload]
         kept = {name: text for name, text in os.environ.items() if not fixed or name.startswith(_OF_LIBRARIES)}
         self._process = subprocess.Popen(
             command,
@@ -93,6 +95,8 @@ class Worker:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if kind is not None:
+            self._process.kill()  # nobody waits any more for what it is at
         self.close()
 
     def call(self, function: str, *args: object, progress: Progress | None = None) -> Any:
