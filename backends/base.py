@@ -20,6 +20,7 @@ from effc.core.manifest import TensorInfo
 from effc.core.options import EngineOptions, Profile
 from effc.core.progress import Progress
 from effc.core.target import Target
+from effc.core.worker import Worker
 
 if TYPE_CHECKING:
     from effc.backends.explanation import Explanation
@@ -54,6 +55,7 @@ class EmitOptions:
         engine, profiles, timing_cache: for TensorRT; see `core.options`.
         defer: write all but the main file, which a `Sealing` backend's `finish` makes elsewhere.
         progress: told how far a long emission is.
+        child: what a `Sealing` backend started in advance; without it, `finish` starts its own.
     """
 
     io: str = "onnx"
@@ -62,6 +64,7 @@ class EmitOptions:
     timing_cache: str | None = None
     defer: bool = False
     progress: Progress = field(default_factory=Progress)
+    child: Worker | None = None
 
 
 @dataclass(frozen=True)
@@ -167,6 +170,9 @@ class Sealing(Protocol):
 
     def check(self, model: ir.Model, target: Target, options: EmitOptions) -> None:
         """Raise EffcError for options that the target does not take for the legalized model; nothing is written."""
+
+    def child(self, folder: Path, target: Target, options: EmitOptions) -> Worker:
+        """Start the child in which `finish` works, so that it loads its libraries while the model is being typed."""
 
     def finish(self, folder: Path, target: Target, options: EmitOptions) -> tuple[str, ...]:
         """Make the main file from `typed.onnx`; names of the files written, the main one first."""

@@ -10,6 +10,7 @@ from effc.backends.base import EmitOptions, Emitted, Feeds, TargetInfo
 from effc.core.artifact import Artifact
 from effc.core.errors import Refusal
 from effc.core.target import Target
+from effc.core.worker import Worker
 
 if TYPE_CHECKING:
     from effc.backends.explanation import Explanation
@@ -93,11 +94,12 @@ class TensorRTBackend:
 
     def narrowing(self, target: Target) -> Narrowing | None:
         """float16 for fp16 and best, bfloat16 for bf16."""
+        dtype = {"fp16": "float16", "best": "float16", "bf16": "bfloat16"}.get(target.precision)
+        if dtype is None:
+            return None
         from effc.compiler.passes.precision import Narrowing
 
-        dtype = {"fp16": "float16", "best": "float16", "bf16": "bfloat16"}.get(target.precision)
-        refused = REFUSED_BFLOAT16 if dtype == "bfloat16" else frozenset[str]()
-        return None if dtype is None else Narrowing(dtype, refused=refused)
+        return Narrowing(dtype, refused=REFUSED_BFLOAT16 if dtype == "bfloat16" else frozenset())
 
     def legalize(self, target: Target) -> tuple[Phase, ...]:
         """Float rewrites into the ops that the parser takes and that fuse."""
@@ -122,6 +124,12 @@ class TensorRTBackend:
         from effc.backends.tensorrt.build.emit import settled
 
         settled(model, target, options)
+
+    def child(self, folder: Path, target: Target, options: EmitOptions) -> Worker:
+        """A child in the folder that has loaded the library."""
+        from effc.backends.tensorrt.build.emit import child
+
+        return child(folder, target, options)
 
     def finish(self, folder: Path, target: Target, options: EmitOptions) -> tuple[str, ...]:
         """Build `model.engine` from the folder's `typed.onnx`."""

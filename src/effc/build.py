@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -22,6 +23,7 @@ from effc.core.options import BuildOptions, CalibrationOptions
 from effc.core.profiles import sizes
 from effc.core.progress import Part, Progress
 from effc.core.target import Target
+from effc.core.worker import Worker
 from effc.stages import (
     Legal,
     Typed,
@@ -229,13 +231,15 @@ def _target(shared: Shared, legal: Legal) -> TargetReport:
 
 def _write(shared: Shared, legal: Legal, folder: Path, watch: Progress) -> manifest.Manifest:
     """Everything that lies in the artifact folder, the manifest last."""
-    options = shared.options
-    with watch.stage("quantize"):
-        typed = _typed(shared, legal, folder)
-    with watch.stage("emit"):
-        emitted = legal.backend.emit(typed.model, legal.target, _emission(options, watch), folder)
+    options, emission = shared.options, _emission(shared.options, watch)
+    with _child(legal, emission, folder) as child:
+        with watch.stage("quantize"):
+            typed = _typed(shared, legal, folder)
+        with watch.stage("emit"):
+            emitted = legal.backend.emit(typed.model, legal.target, replace(emission, child=child), folder)
     if options.reference:
-        _write_reference(shared, folder / manifest.REFERENCE_NAME)
+        with watch.stage("reference"):
+            _write_reference(shared, folder / manifest.REFERENCE_NAME)
     names = [*emitted.files, *(name for name in _BESIDE if (folder / name).exists() and name not in emitted.files)]
     described = _manifest(shared, legal, typed, emitted)
     described = replace(described, files=tuple(manifest.FileInfo.of(folder, name) for name in names))
@@ -244,6 +248,13 @@ def _write(shared: Shared, legal: Legal, folder: Path, watch: Progress) -> manif
     finished = replace(described, verification=verification)
     finished.write(folder, {**shared.progress.seconds, **watch.seconds})
     return finished
+
+
+def _child(legal: Legal, emission: base.EmitOptions, folder: Path) -> AbstractContextManager[Worker | None]:
+    """What makes the main file of a backend whose artifacts another machine could finish, where none has to."""
+    if isinstance(legal.backend, base.Sealing) and not emission.defer:
+        return legal.backend.child(folder, legal.target, emission)
+    return nullcontext()
 
 
 def _emission(options: BuildOptions, progress: Progress) -> base.EmitOptions:

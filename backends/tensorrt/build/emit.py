@@ -9,8 +9,8 @@ from pathlib import Path
 
 from effc.backends.base import EmitOptions, Emitted
 from effc.backends.tensorrt import library
-from effc.backends.tensorrt.build import cache, capabilities, complaints, profiles
-from effc.backends.tensorrt.build.engine import Job
+from effc.backends.tensorrt.build import cache, capabilities, complaints, engine, profiles
+from effc.backends.tensorrt.build.engine import Built, Job, stage
 from effc.compiler import ir
 from effc.core import device, worker
 from effc.core.errors import BackendFailed
@@ -18,6 +18,8 @@ from effc.core.manifest import TYPED_NAME, TensorInfo
 from effc.core.target import Target
 
 FILE_NAME = "model.engine"
+ENGINE = "engine"
+"""The stage that is the library's own."""
 
 
 def emit(model: ir.Model, target: Target, options: EmitOptions, folder: Path) -> Emitted:
@@ -43,6 +45,16 @@ def settled(model: ir.Model, target: Target, options: EmitOptions) -> EmitOption
     return replace(options, engine=engine, profiles=profiles.complete(_infos(model.graph.inputs), options.profiles))
 
 
+def child(folder: Path, target: Target, options: EmitOptions) -> worker.Worker:
+    """A child whose memory is the same every time, in the folder; it loads the library before it is asked."""
+    return worker.Worker(
+        stage(target),
+        deadline=options.engine.timeout_s,
+        fixed=folder,
+        preload=(engine.__name__, library.LIBRARIES[target.backend].module),
+    )
+
+
 def finish(folder: Path, target: Target, options: EmitOptions) -> tuple[str, ...]:
     """Build the engine from `typed.onnx` in a child; names of the files written, the engine first.
 
@@ -53,17 +65,12 @@ def finish(folder: Path, target: Target, options: EmitOptions) -> tuple[str, ...
     capabilities.check(target, options.engine, device.no_gpu())
     job = _job(folder, target, options)
     try:
-        built: tuple[str, ...] = worker.call(
-            "effc.backends.tensorrt.build.engine:build",
-            job,
-            stage=job.stage,
-            deadline=options.engine.timeout_s,
-            progress=options.progress,
-            fixed=folder,
-        )
+        with options.child or child(folder, target, options) as started:
+            built: Built = started.call(f"{engine.__name__}:build", job, progress=options.progress)
     except BackendFailed as error:
         raise _advised(error) from error
-    return built
+    options.progress.took(ENGINE, built.seconds)
+    return built.files
 
 
 def _job(folder: Path, target: Target, options: EmitOptions) -> Job:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,11 +52,29 @@ class Job:
     @property
     def stage(self) -> str:
         """What errors name."""
-        return f"build {self.target}"
+        return stage(self.target)
 
 
-def build(job: Job, *, report: Report) -> tuple[str, ...]:
-    """Write the engine, and `engine.json` where it is inspected; names of the files written, the engine first.
+@dataclass(frozen=True)
+class Built:
+    """What a child made.
+
+    Attributes:
+        files: names of the files written, the engine first.
+        seconds: what the library's build call took.
+    """
+
+    files: tuple[str, ...]
+    seconds: float
+
+
+def stage(target: Target) -> str:
+    """What errors name."""
+    return f"build {target}"
+
+
+def build(job: Job, *, report: Report) -> Built:
+    """Write the engine, and `engine.json` where it is inspected.
 
     Args:
         report: told the percentage that is done.
@@ -70,7 +89,7 @@ def build(job: Job, *, report: Report) -> tuple[str, ...]:
     try:
         trt = library.load(job.target.backend)
         logger = logs.logger(trt, log)
-        plan = _plan(job, trt, logger, log, Meter(report))
+        plan, seconds = _plan(job, trt, logger, log, Meter(report))
         with files.writing(job.engine):
             job.engine.write_bytes(plan)
         layers = _layers(trt, logger, plan) if job.inspect else ""
@@ -79,11 +98,11 @@ def build(job: Job, *, report: Report) -> tuple[str, ...]:
     if layers:
         with files.writing(path := job.engine.with_name(LAYERS)):
             path.write_text(layers, encoding="utf-8")
-    return (job.engine.name, LAYERS) if layers else (job.engine.name,)
+    return Built((job.engine.name, LAYERS) if layers else (job.engine.name,), seconds)
 
 
-def _plan(job: Job, trt: Trt, logger: ILogger, log: logs.Log, meter: Meter) -> memoryview:
-    """The serialized engine."""
+def _plan(job: Job, trt: Trt, logger: ILogger, log: logs.Log, meter: Meter) -> tuple[memoryview, float]:
+    """The serialized engine, and the seconds that the library's build call took."""
     try:
         builder = trt.Builder(logger)
     except TypeError as error:  # so the bindings say that the library returned none
@@ -93,13 +112,15 @@ def _plan(job: Job, trt: Trt, logger: ILogger, log: logs.Log, meter: Meter) -> m
     config = configured(job, trt, builder)
     config.progress_monitor = monitor.progress(trt, meter)
     times = cache.attach(config, job.caches, log.note) if job.kept else None
+    start = time.perf_counter()
     plan = builder.build_serialized_network(network, config)
+    seconds = time.perf_counter() - start
     if plan is None:
         raise complaints.failure(job.stage, log.errors)
     if times is not None:
         for path in job.kept:
             cache.keep(times, path, log.note)
-    return memoryview(plan)
+    return memoryview(plan), seconds
 
 
 def _parse(job: Job, trt: Trt, network: INetworkDefinition, logger: ILogger) -> None:

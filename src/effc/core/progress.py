@@ -25,8 +25,12 @@ class Progress:
         try:
             yield
         finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+            self.took(name, time.perf_counter() - start)
             self.end(name)
+
+    def took(self, name: str, seconds: float) -> None:
+        """Add the seconds of a stage, which something else may have timed."""
+        self.seconds[name] = self.seconds.get(name, 0.0) + seconds
 
     def advance(self, done: int, total: int | None = None) -> None:
         """`done` of `total` units of the innermost stage are finished; None where the total is unknown."""
