@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ContextManager
 
 import numpy as np
 from tvm import tirx
@@ -121,12 +121,23 @@ def scalar_of(value: Expr) -> str:
     return str(value.ty.dtype).split("x")[0]
 
 
+def as_type(dtype: str, like: Expr) -> str:
+    """The element type with as many lanes as `like` has: "int32x16"."""
+    lanes = lanes_of(like)
+    return dtype if lanes == 1 else f"{dtype}x{lanes}"
+
+
 @dataclass(frozen=True)
 class Register:
     """A vector that LLVM keeps in a register: a local array of its own, so that it is promoted whatever else is there."""
 
     buffer: Buffer
     lanes: int
+
+    @property
+    def dtype(self) -> str:
+        """Its element type."""
+        return str(self.buffer.dtype)
 
     def get(self) -> Expr:
         """Its value."""
@@ -145,3 +156,33 @@ def register(lanes: int, dtype: str = "float32") -> Register:
 def scratch(shape: Sequence[int], dtype: str) -> Buffer:
     """An array on the stack of the thread that runs this place."""
     return T.alloc_buffer(shape, dtype, scope="local", annotations={"disable_lower_builtin": True})
+
+
+_LAUNCH = 8_000
+"""Vector operations below which waking other threads takes longer than the work."""
+
+
+def tasks(count: Expr | int, work: float) -> ContextManager[Expr]:
+    """A loop over independent tasks, on all threads where it is worth it: `work` estimates its vector operations."""
+    return T.parallel(0, count) if work >= _LAUNCH else T.serial(0, count)  # type: ignore[no-any-return]
+
+
+def shuffle(a: Expr, b: Expr, places: Sequence[int]) -> Expr:
+    """The lanes at `places` of two vectors one after the other."""
+    return tirx.Shuffle([a, b], list(places))
+
+
+def transposed(rows: Sequence[Register]) -> None:
+    """Exchange rows and lanes of a square of registers: butterflies of growing stride."""
+    lanes = len(rows)
+    half = 1
+    while half < lanes:
+        low = [i if not i & half else lanes + i - half for i in range(lanes)]
+        high = [i + half if not i & half else lanes + i for i in range(lanes)]
+        for i in (i for i in range(lanes) if not i & half):
+            a, b = register(lanes, rows[i].dtype), register(lanes, rows[i].dtype)
+            a.set(rows[i].get())
+            b.set(rows[i + half].get())
+            rows[i].set(shuffle(a.get(), b.get(), low))
+            rows[i + half].set(shuffle(a.get(), b.get(), high))
+        half *= 2
