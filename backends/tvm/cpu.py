@@ -43,6 +43,11 @@ class Cpu:
         return self.bits // 32
 
     @property
+    def unsigned(self) -> bool:
+        """Whether its dot product takes unsigned bytes on one side: activations are then stored as q + 128."""
+        return self.dot in ("vnni", "madd")
+
+    @property
     def machine(self) -> str:
         """The architecture's name: "x86_64", "aarch64", "armv7l"."""
         first = self.triple.split("-")[0]

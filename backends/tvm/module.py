@@ -11,10 +11,12 @@ from tvm import relax, tirx
 from tvm.relax.frontend.onnx.onnx_frontend import ONNXGraphImporter
 
 from effc.backends.tvm.cpu import Cpu
-from effc.backends.tvm.ops import conv  # noqa: F401  (fills the table)
+from effc.backends.tvm.ops import conv, integer  # noqa: F401  (fill the tables)
 from effc.backends.tvm.ops.elementwise import elementwise
-from effc.backends.tvm.ops.table import Form, Site, find
-from effc.backends.tvm.plan.group import Group, grouped
+from effc.backends.tvm.ops.table import Form, Site, find, is_integer
+from effc.backends.tvm.plan.affine import DQ, Q, is_single
+from effc.backends.tvm.plan.group import Group, Rules, grouped
+from effc.backends.tvm.plan.integers import integers
 from effc.backends.tvm.plan.layouts import forms
 from effc.backends.tvm.plan.placed import Dim, Placed
 from effc.backends.tvm.schedules.elementwise import transform
@@ -42,8 +44,9 @@ class _Writer:
     home: dict[ir.Value, int] = field(default_factory=dict)
 
     def write(self, model: ir.Model) -> tvm.IRModule:
+        model = integers(model, is_integer, unsigned=self.cpu.unsigned)
         graph = model.graph
-        groups = grouped(graph, lambda n: find(n) is not None, lambda n: n.op_type in TABLE)
+        groups = grouped(graph, Rules(lambda n: find(n) is not None, is_elementwise, is_integer))
         chosen = forms(groups)
         parameters = [relax.Var(v.name or "x", self._type(_rows(v))) for v in graph.inputs]
         for value, variable in zip(graph.inputs, parameters, strict=True):
@@ -63,11 +66,11 @@ class _Writer:
             self._imported(group.anchor)
             return
         lanes = self.cpu.lanes
-        block_in, block_out = (lanes if form is Form.BLOCKED else 0), (0 if form is Form.ROWS else lanes)
+        block_in = lanes if form in (Form.BLOCKED, Form.EXIT) else 0
+        block_out = lanes if form in (Form.BLOCKED, Form.ENTRY) else 0
         placed: dict[ir.Value, Placed] = {}
         for value in group.reads:
-            tail = group.anchor is None or value not in group.anchor.inputs
-            placed[value] = _placed(value, block_out if tail else block_in)
+            placed[value] = _placed(value, block_in if value in group.sources else block_out)
         placed[group.outputs[0]] = _placed(group.outputs[0], block_out)
         site = Site(self.cpu, placed, form)
         kernel = family.lower(group, site) if family else elementwise(group, site)
@@ -120,6 +123,13 @@ class _Writer:
         if isinstance(dim, int):
             return tirx.IntImm("int64", dim)
         return self.symbols.setdefault(dim, tirx.Var(dim, "int64"))
+
+
+def is_elementwise(node: ir.Node) -> bool:
+    """Whether the node is an expression on its operands' elements; Q and DQ are with one scale for the tensor."""
+    if node.op_type not in TABLE or node.domain not in ("", "ai.onnx"):
+        return False
+    return node.op_type not in (Q, DQ) or is_single(node)
 
 
 def _proto(node: ir.Node) -> onnx.NodeProto:

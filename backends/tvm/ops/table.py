@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 
 
 class Form(Enum):
-    """How a kernel's images lie: all row-major, all in channel blocks, or row-major in and blocks out."""
+    """How a kernel's images lie: all row-major, all in channel blocks, from row-major into blocks, or the reverse."""
 
     ROWS = "rows"
     BLOCKED = "blocked"
     ENTRY = "entry"
+    EXIT = "exit"
 
 
 @dataclass(frozen=True)
@@ -61,16 +62,20 @@ class Family:
 
 
 FAMILIES: dict[str, Family] = {}
+INTEGER: dict[str, Family] = {}
+"""Families whose kernels read the integers behind DequantizeLinear themselves; where one takes a node, it goes first."""
 
 
-def family(*ops: str, accepts: Callable[[ir.Node], str | None], forms: Forms) -> Callable[[Lower], Lower]:
+def family(
+    *ops: str, accepts: Callable[[ir.Node], str | None], forms: Forms, table: dict[str, Family] = FAMILIES
+) -> Callable[[Lower], Lower]:
     """Decorator: the function lowers groups with these anchors."""
 
     def register(function: Lower) -> Lower:
         for op in ops:
-            if op in FAMILIES:
+            if op in table:
                 raise ValueError(f"two schedules for {op}")
-            FAMILIES[op] = Family(function, accepts, forms)
+            table[op] = Family(function, accepts, forms)
         return function
 
     return register
@@ -78,5 +83,14 @@ def family(*ops: str, accepts: Callable[[ir.Node], str | None], forms: Forms) ->
 
 def find(node: ir.Node) -> Family | None:
     """The family that takes this node, None where none does."""
-    found = FAMILIES.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+    return _taking(node, INTEGER) or _taking(node, FAMILIES)
+
+
+def is_integer(node: ir.Node) -> bool:
+    """Whether the node's kernel reads integers."""
+    return _taking(node, INTEGER) is not None
+
+
+def _taking(node: ir.Node, table: Mapping[str, Family]) -> Family | None:
+    found = table.get(node.op_type) if node.domain in ("", "ai.onnx") else None
     return found if found is not None and found.accepts(node) is None else None

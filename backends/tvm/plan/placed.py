@@ -40,13 +40,17 @@ class Placed:
             return self.shape
         return (self.shape[0], self.blocks, *self.shape[2:], self.block)
 
+    def image(self) -> Placed:
+        """A sequence (N, C, L) as an image of one row, (N, C, 1, L). Other tensors as they are."""
+        return replace(self, shape=(*self.shape[:2], 1, self.shape[2])) if len(self.shape) == 3 else self
 
     def flattened(self) -> Placed:
         """An image as one row: (N, C, 1, H * W). Other tensors as they are."""
-        if len(self.shape) != 4:
+        image = self.image()
+        if len(image.shape) != 4:
             return self
-        n, c, h, w = self.shape
-        return replace(self, shape=(n, c, 1, int(h) * int(w)))
+        n, c, h, w = image.shape
+        return replace(image, shape=(n, c, 1, int(h) * int(w)))
 
 
 def pack(array: Array, block: int, axis: int = 0) -> Array:

@@ -1,0 +1,85 @@
+"""Anchors whose kernels read integers."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from effc.backends.tvm.ops.finish import finish
+from effc.backends.tvm.ops.table import INTEGER, Form, Site, family
+from effc.backends.tvm.plan import affine
+from effc.backends.tvm.plan.group import Group
+from effc.backends.tvm.schedules.nest import Kernel
+from effc.compiler import ir
+
+_FEW = 4
+"""Input channels up to which a convolution reads row-major images as they are."""
+
+
+def _accepts(node: ir.Node) -> str | None:
+    weight = affine.weights(node.inputs[1])
+    if affine.activation(node.inputs[0]) is None or weight is None:
+        return "it does not read bytes with weights around 0"
+    if not weight.single and weight.axis != 0:
+        return "its weights have no scale for each output"
+    if ir.rank(weight.stored) != 4 or ir.static_shape_from(node.inputs[0], 1) is None:
+        return "it is not two-dimensional with known sides"
+    if len(node.inputs) > 2 and node.inputs[2] is not None and affine.constant(node.inputs[2]) is None:
+        return "its bias is computed"
+    if ir.attr_int(node, "group", 1) != 1:
+        return "it is grouped"
+    return None
+
+
+def _forms(node: ir.Node) -> tuple[Form, ...]:
+    return (Form.ENTRY,) if _is_entry(node) else (Form.BLOCKED,)
+
+
+def _is_entry(node: ir.Node) -> bool:
+    """Whether the kernel reads a row-major image of few channels as it is, four pixels of a row at once."""
+    dims = ir.shape(node.inputs[0]) or ()
+    return int(dims[1]) <= _FEW and ir.attr_ints(node, "dilations", (1, 1))[1] == 1
+
+
+@family("Conv", accepts=_accepts, forms=_forms, table=INTEGER)
+def conv(group: Group, site: Site) -> Kernel:
+    """A dense convolution."""
+    from effc.backends.tvm.schedules.integer import dot
+    from effc.backends.tvm.schedules.integer.conv import Convolution, convolution
+    from effc.backends.tvm.schedules.tiles import ranked
+
+    node = group.anchor
+    assert node is not None
+    source, held = affine.activation(node.inputs[0]), affine.weights(node.inputs[1])
+    assert source is not None and held is not None
+    weight = np.asarray(ir.const(held.stored))
+    outputs = weight.shape[0]
+    bias = affine.constant(node.inputs[2]) if len(node.inputs) > 2 else None
+    window = _window(node, (weight.shape[2], weight.shape[3]))
+    work = Convolution(
+        x=site.placed[source.stored],
+        zero=int(source.zero.item()),
+        weight=weight,
+        scale=np.broadcast_to(source.scale * held.scale, (outputs,)).astype(np.float32),
+        bias=np.zeros(outputs, np.float32) if bias is None else np.asarray(bias, np.float32),
+        window=window,
+    )
+    lanes = site.cpu.lanes
+    columns = window.size[0] * window.size[1] if window.pointwise else window.size[1]
+    tiles = ranked(columns, -(-outputs // lanes), site.cpu.registers)
+    return convolution(work, finish(group, site), tiles[0], dot.of(site.cpu), lanes)
+
+
+def _window(node: ir.Node, taps: tuple[int, int]):
+    from effc.backends.tvm.schedules.integer.window import Window
+
+    image, size = ir.shape(node.inputs[0]) or (), ir.shape(node.outputs[0]) or ()
+    strides, dilations = (_pair(node, name, 1) for name in ("strides", "dilations"))
+    pads = ir.attr_ints(node, "pads", (0, 0, 0, 0))
+    return Window(
+        taps, strides, dilations, (pads[0], pads[1]), (int(image[2]), int(image[3])), (int(size[2]), int(size[3]))
+    )
+
+
+def _pair(node: ir.Node, name: str, default: int) -> tuple[int, int]:
+    vertical, horizontal = ir.attr_ints(node, name, (default, default))
+    return vertical, horizontal
