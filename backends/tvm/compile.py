@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import tvm
 from tvm import relax, s_tir, tirx
+from tvm.relax import vm_build
 from tvm.tirx import compilation_pipeline
 
+from effc.backends.tvm import forks
 from effc.backends.tvm.cpu import Cpu
 
 _PIPELINE = "effc"
@@ -20,8 +23,58 @@ def library(module: tvm.IRModule, cpu: Cpu) -> relax.VMExecutable:
     _register()
     target = llvm_target(cpu)
     with target, tvm.transform.PassContext(opt_level=3):
-        lowered = tvm.transform.Sequential(_passes())(module)
+        lowered = tvm.transform.Sequential([*_fusion(), *_program()])(module)
         return relax.build(lowered, target=target, relax_pipeline=None, tir_pipeline=_PIPELINE)
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """What is to be linked.
+
+    Attributes:
+        objects: one file of each kernel, one of the program and its constants.
+        calls: (variable, kernel) of each call in `main`, in order.
+    """
+
+    objects: tuple[Path, ...]
+    calls: tuple[tuple[str, str], ...]
+
+
+def objects(module: tvm.IRModule, cpu: Cpu, folder: Path, processes: int) -> Compiled:
+    """The module as object files in `folder`.
+
+    Kernels are compiled by several processes, each into its own file: most of a build is LLVM's time.
+    """
+    _register()
+    target, builder = llvm_target(cpu), relax.ExecBuilder()
+    with target, tvm.transform.PassContext(opt_level=3):
+        fused = tvm.transform.Sequential(_fusion())(module)
+        rest = vm_build._vmcodegen(builder, tvm.transform.Sequential(_program())(fused))
+    kernels = sorted((v.name_hint, f) for v, f in rest.functions.items() if isinstance(f, tirx.PrimFunc))
+    paths = [folder / f"{i}.o" for i in range(len(kernels))]
+
+    def compile_one(i: int) -> None:
+        name, function = kernels[i]
+        made = tvm.tirx.build(tvm.IRModule({name: function}), target=target, pipeline=_PIPELINE)
+        made.write_to_file(str(paths[i]))
+
+    forks.shared(compile_one, len(kernels), processes)
+    held = [
+        tvm.runtime.load_static_library(str(path), [name]) for path, (name, _) in zip(paths, kernels, strict=True)
+    ]
+    program = vm_build._vmlink(builder, target, ext_libs=held)
+    packed = tvm.get_global_func("runtime.ModulePackImportsToLLVM")(program.mod, False, str(target), "")
+    packed.write_to_file(str(folder / "program.o"))
+    return Compiled((*paths, folder / "program.o"), tuple(_calls(fused["main"])))
+
+
+def _calls(main: relax.Function) -> Iterator[tuple[str, str]]:
+    """(variable, kernel) of each kernel that `main` calls."""
+    for block in main.body.blocks:
+        for binding in block.bindings:
+            value = binding.value
+            if isinstance(value, relax.Call) and value.op.same_as(tvm.ir.Op.get("relax.call_tir")):
+                yield binding.var.name, value.args[0].name_hint
 
 
 def kernels_library(functions: Sequence[tirx.PrimFunc], cpu: Cpu) -> tvm.runtime.Module:
@@ -38,7 +91,8 @@ def llvm_target(cpu: Cpu) -> tvm.target.Target:
     )
 
 
-def _passes() -> list[tvm.transform.Pass]:
+def _fusion() -> list[tvm.transform.Pass]:
+    """Every op becomes a kernel, constant ones a constant; those without a schedule get one."""
     change = relax.transform
     return [
         change.LegalizeOps(),
@@ -47,6 +101,13 @@ def _passes() -> list[tvm.transform.Pass]:
         change.FuseOps(),
         change.FuseTIR(),
         change.DeadCodeElimination(),
+    ]
+
+
+def _program() -> list[tvm.transform.Pass]:
+    """`main` becomes calls with planned memory."""
+    change = relax.transform
+    return [
         change.RewriteDataflowReshape(),
         change.ToNonDataflow(),
         change.RemovePurityChecking(),

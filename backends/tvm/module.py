@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import onnx
@@ -29,10 +29,27 @@ OURS = "effc.scheduled"
 _OPAQUE = 8
 
 
+@dataclass(frozen=True)
+class Written:
+    """A relax module whose `main` takes the model's inputs and returns its outputs (a tuple where there are several).
+
+    Attributes:
+        groups: by the name of the variable that holds what the group computes.
+    """
+
+    module: tvm.IRModule
+    groups: Mapping[str, Group]
+
+
 def build(model: ir.Model, cpu: Cpu) -> tvm.IRModule:
-    """A relax module whose `main` takes the model's inputs and returns its outputs (a tuple where there are several)."""
+    """The relax module alone."""
+    return write(model, cpu).module
+
+
+def write(model: ir.Model, cpu: Cpu) -> Written:
+    """The model for a CPU."""
     writer = _Writer(cpu)
-    return writer.write(model)
+    return Written(writer.write(model), writer.groups)
 
 
 @dataclass
@@ -42,6 +59,7 @@ class _Writer:
     symbols: dict[str, tirx.Var] = field(default_factory=dict)
     held: dict[tuple[ir.Value, int], relax.Expr] = field(default_factory=dict)
     home: dict[ir.Value, int] = field(default_factory=dict)
+    groups: dict[str, Group] = field(default_factory=dict)
 
     def write(self, model: ir.Model) -> tvm.IRModule:
         model = integers(model, is_integer, unsigned=self.cpu.unsigned)
@@ -54,16 +72,17 @@ class _Writer:
         with self.builder.function("main", parameters):
             with self.builder.dataflow():
                 for i, group in enumerate(groups):
-                    self._group(group, chosen[i])
+                    self.groups[name := f"group{i}"] = group
+                    self._group(group, chosen[i], name)
                 results = [self._value(v, 0) for v in graph.outputs]
                 out = self.builder.emit_output(results[0] if len(results) == 1 else relax.Tuple(results))
             self.builder.emit_func_output(out)
         return self.builder.finalize()
 
-    def _group(self, group: Group, form: Form) -> None:
+    def _group(self, group: Group, form: Form, name: str) -> None:
         family = find(group.anchor) if group.anchor else None
         if group.anchor is not None and family is None:
-            self._imported(group.anchor)
+            self._imported(group.anchor, name)
             return
         lanes = self.cpu.lanes
         block_in = lanes if form in (Form.BLOCKED, Form.EXIT) else 0
@@ -76,15 +95,16 @@ class _Writer:
         kernel = family.lower(group, site) if family else elementwise(group, site)
         by_name = {v.name: v for v in group.reads}
         inputs = [self._value(by_name[p.name], p.block) for p in kernel.inputs]
-        self._store(group.outputs[0], kernel.outputs[0].block, self._call(kernel, inputs))
+        self._store(group.outputs[0], kernel.outputs[0].block, self._call(kernel, inputs, name))
 
-    def _call(self, kernel: Kernel, inputs: Sequence[relax.Expr]) -> relax.Expr:
+    def _call(self, kernel: Kernel, inputs: Sequence[relax.Expr], variable: str = "") -> relax.Expr:
         function = kernel.function.with_attr(OURS, True).with_attr("op_pattern", _OPAQUE)
         name = str(kernel.function.attrs["global_symbol"]) if "global_symbol" in kernel.function.attrs else "kernel"
         reference = self.builder.add_func(function.without_attr("global_symbol"), name)
         constants = [relax.const(array, str(array.dtype)) for array in kernel.constants]
         types = [self._type(p) for p in kernel.outputs]
-        return self.builder.emit(relax.call_tir(reference, [*inputs, *constants], types if len(types) > 1 else types[0]))
+        made = relax.call_tir(reference, [*inputs, *constants], types if len(types) > 1 else types[0])
+        return self.builder.emit(made, variable)
 
     def _value(self, value: ir.Value, block: int) -> relax.Expr:
         """A stored value in the layout wanted; copied once where it lies otherwise."""
@@ -104,7 +124,7 @@ class _Writer:
     def _store(self, value: ir.Value, block: int, expression: relax.Expr) -> None:
         self.held[value, block], self.home[value] = expression, block
 
-    def _imported(self, node: ir.Node) -> None:
+    def _imported(self, node: ir.Node, name: str) -> None:
         """One node by TVM's own importer, on row-major tensors."""
         importer = ONNXGraphImporter({}, {})
         importer.bb, importer.opset = self.builder, ir.INTERNAL_OPSET
@@ -114,7 +134,7 @@ class _Writer:
         for value in node.outputs:
             found = importer._nodes.get(value.name)
             if found is not None:
-                self._store(value, 0, self.builder.emit(found))
+                self._store(value, 0, self.builder.emit(found, name))
 
     def _type(self, placed: Placed) -> relax.TensorType:
         return relax.TensorType([self._dim(d) for d in placed.physical], placed.dtype)
