@@ -154,8 +154,8 @@ class Backend(Protocol):
         `feeds` are sample inputs in the artifact's own form, for times; None where it holds none.
         """
 
-    def unrunnable(self) -> str | None:
-        """Why no artifact can run on this machine (no GPU, say), None where they can."""
+    def unrunnable(self, target: Target) -> str | None:
+        """Why no artifact of the target can run on this machine (no GPU, say), None where they can."""
 
 
 @runtime_checkable

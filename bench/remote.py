@@ -69,8 +69,9 @@ def open_runner(artifact: Artifact, threads: int = 1) -> Iterator[RemoteRunner]:
         hint = f"`effc build {artifact.folder}` on the machine that it is for finishes it"
         raise BadInput("it is a sealed package, not yet an artifact", where=str(artifact.folder), hint=hint)
     base.require(backend)
-    if (reason := backend.unrunnable()) is not None:
-        hint = "run it on a machine that has one; `effc verify` checks its typed ONNX here"
+    if (reason := backend.unrunnable(artifact.target)) is not None:
+        typed = "; `effc verify` checks its typed ONNX here" if artifact.typed is not None else ""
+        hint = f"run it on a machine that has one{typed}"
         raise BackendMissing(f"{artifact.target} cannot run here: {reason}", where=str(artifact.folder), hint=hint)
     arguments = (artifact.folder, artifact.main, threads)
     with open_child(f"run {artifact.target}", backend.runner(), arguments, threads) as runner:
@@ -88,7 +89,7 @@ def open_typed(artifact: Artifact, threads: int = 1) -> Iterator[RemoteRunner]:
 def can_run(artifact: Artifact) -> bool:
     """Whether the artifact itself can run on this machine."""
     backend = base.for_target(artifact.target)
-    return artifact.main is not None and backend.missing() is None and backend.unrunnable() is None
+    return artifact.main is not None and backend.missing() is None and backend.unrunnable(artifact.target) is None
 
 
 @contextmanager

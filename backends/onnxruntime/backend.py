@@ -78,8 +78,9 @@ class OnnxRuntimeBackend:
 
         return explain(artifact, feeds)
 
-    def unrunnable(self) -> None:
+    def unrunnable(self, target: Target) -> None:
         """Wherever the library is, its artifacts run."""
+        del target
 
 
 BACKENDS = (OnnxRuntimeBackend(),)

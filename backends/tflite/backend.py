@@ -90,8 +90,9 @@ class TfliteBackend:
         del feeds
         return explain(artifact)
 
-    def unrunnable(self) -> None:
+    def unrunnable(self, target: Target) -> None:
         """Wherever the library is, its artifacts run."""
+        del target
 
 
 def _lowered(nodes: Iterable[ir.Node]) -> Iterable[ir.Node]:

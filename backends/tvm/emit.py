@@ -8,24 +8,28 @@ from pathlib import Path
 
 from effc.backends.base import EmitOptions, Emitted
 from effc.backends.tvm.build import Job
-from effc.backends.tvm.cpu import Cpu
+from effc.backends.tvm.cpu import for_target
+from effc.backends.tvm.described import FILE_NAME as KERNELS
+from effc.backends.tvm.toolchain import machines
 from effc.backends.tvm.toolchain.compilers import compiler
 from effc.compiler import ir
 from effc.core import host, worker
 from effc.core.manifest import TensorInfo
+from effc.core.target import Target
 
 FILE_NAME = "model.so"
 DEADLINE_S = 1800.0
 _CALL = "effc.backends.tvm.build:build"
 
 
-def emit(model: ir.Model, cpu: Cpu, machine: str, options: EmitOptions, folder: Path) -> Emitted:
+def emit(model: ir.Model, target: Target, options: EmitOptions, folder: Path) -> Emitted:
     """Write `model.so`. With `options.child` it is compiled there, else in a child of its own.
 
     Raises:
         BackendMissing: no compiler here links for the CPU; the hint is the line that installs one.
         BackendFailed: TVM or the linker failed, crashed or ran out of time.
     """
+    cpu, machine = for_target(target), machines.for_target(target).name
     compiler(machine)
     with tempfile.TemporaryDirectory(prefix="effc-tvm-") as scratch:
         source = Path(scratch) / "model.onnx"
@@ -34,9 +38,9 @@ def emit(model: ir.Model, cpu: Cpu, machine: str, options: EmitOptions, folder: 
         if options.child is not None:
             options.child.call(_CALL, job)
         else:
-            worker.call(_CALL, job, stage=f"build tvm library for {cpu.name}", deadline=DEADLINE_S)
+            worker.call(_CALL, job, stage=f"build {target}", deadline=DEADLINE_S)
     graph = model.graph
-    return Emitted(FILE_NAME, (FILE_NAME,), _infos(graph.inputs), _infos(graph.outputs))
+    return Emitted(FILE_NAME, (FILE_NAME, KERNELS), _infos(graph.inputs), _infos(graph.outputs))
 
 
 def _infos(values: Iterable[ir.Value]) -> tuple[TensorInfo, ...]:
