@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import onnx
 import tvm
@@ -11,7 +11,7 @@ from tvm import relax, tirx
 from tvm.relax.frontend.onnx.onnx_frontend import ONNXGraphImporter
 
 from effc.backends.tvm.cpu import Cpu
-from effc.backends.tvm.ops import conv, integer  # noqa: F401  (fill the tables)
+from effc.backends.tvm.ops import conv, dense, integer  # noqa: F401  (fill the tables)
 from effc.backends.tvm.ops.elementwise import elementwise
 from effc.backends.tvm.ops.table import Form, Site, find, is_integer
 from effc.backends.tvm.plan.affine import DQ, Q, is_single
@@ -19,7 +19,8 @@ from effc.backends.tvm.plan.group import Group, Rules, grouped
 from effc.backends.tvm.plan.integers import integers
 from effc.backends.tvm.plan.layouts import forms
 from effc.backends.tvm.plan.placed import Dim, Placed
-from effc.backends.tvm.schedules.elementwise import transform
+from effc.backends.tvm.plan.views import View, landing, viewed
+from effc.backends.tvm.schedules.elementwise import copy, transform
 from effc.backends.tvm.schedules.expressions import TABLE
 from effc.backends.tvm.schedules.nest import Kernel
 from effc.compiler import ir
@@ -60,6 +61,7 @@ class _Writer:
     held: dict[tuple[ir.Value, int], relax.Expr] = field(default_factory=dict)
     home: dict[ir.Value, int] = field(default_factory=dict)
     groups: dict[str, Group] = field(default_factory=dict)
+    views: dict[ir.Value, View] = field(default_factory=dict)
 
     def write(self, model: ir.Model) -> tvm.IRModule:
         model = integers(model, is_integer, unsigned=self.cpu.unsigned)
@@ -82,7 +84,7 @@ class _Writer:
     def _group(self, group: Group, form: Form, name: str) -> None:
         family = find(group.anchor) if group.anchor else None
         if group.anchor is not None and family is None:
-            self._imported(group.anchor, name)
+            self._alone(group.anchor, name)
             return
         lanes = self.cpu.lanes
         block_in = lanes if form in (Form.BLOCKED, Form.EXIT) else 0
@@ -91,11 +93,31 @@ class _Writer:
         for value in group.reads:
             placed[value] = _placed(value, block_in if value in group.sources else block_out)
         placed[group.outputs[0]] = _placed(group.outputs[0], block_out)
+        target = group.outputs[0]
+        if form is Form.ROWS and (family is None or family.strided):
+            placed |= {v: _through(v, self.views[v]) for v in group.reads if v in self.views and v not in self.home}
+            view = landing(target)
+            if view is not None:
+                placed[target], target = _through(target, view), view.base
         site = Site(self.cpu, placed, form)
         kernel = family.lower(group, site) if family else elementwise(group, site)
         by_name = {v.name: v for v in group.reads}
-        inputs = [self._value(by_name[p.name], p.block) for p in kernel.inputs]
-        self._store(group.outputs[0], kernel.outputs[0].block, self._call(kernel, inputs, name))
+        inputs = [self._input(by_name[p.name], p) for p in kernel.inputs]
+        self._store(target, kernel.outputs[0].block, self._call(kernel, inputs, name))
+
+    def _input(self, value: ir.Value, placed: Placed) -> relax.Expr:
+        seen = self.views.get(value) if placed.strides else None
+        return self._value(value, placed.block) if seen is None else self._value(seen.base, 0)
+
+    def _alone(self, node: ir.Node, name: str) -> None:
+        """A node of no family: a view of what is stored, written already, or a call into TVM's operators."""
+        if all(v in self.home for v in node.outputs):
+            return
+        found = viewed(node, self.views)
+        if found is None:
+            self._imported(node, name)
+        else:
+            self.views.update(zip(node.outputs, found, strict=True))
 
     def _call(self, kernel: Kernel, inputs: Sequence[relax.Expr], variable: str = "") -> relax.Expr:
         function = kernel.function.with_attr(OURS, True).with_attr("op_pattern", _OPAQUE)
@@ -111,6 +133,8 @@ class _Writer:
         constant = ir.const(value)
         if constant is not None and (value, block) not in self.held:
             return relax.const(constant, str(constant.dtype))
+        if value in self.views and value not in self.home:
+            self._materialize(value)
         if (value, block) not in self.held:
             source, target = _placed(value, self.home[value]), _placed(value, block)
             stored = self.held[value, self.home[value]]
@@ -120,6 +144,15 @@ class _Writer:
                 changed = self._call(transform(source, target), [stored])
             self.held[value, block] = changed
         return self.held[value, block]
+
+    def _materialize(self, value: ir.Value) -> None:
+        """Give a view its own memory, or its base's where that holds the same elements in the same order."""
+        view = self.views[value]
+        base = self._value(view.base, 0)
+        if view.is_row_major:
+            self._store(value, 0, self.builder.emit(relax.op.reshape(base, self._type(_rows(value)).shape)))
+        else:
+            self._store(value, 0, self._call(copy(_through(value, view), _rows(value), self.cpu.lanes), [base]))
 
     def _store(self, value: ir.Value, block: int, expression: relax.Expr) -> None:
         self.held[value, block], self.home[value] = expression, block
@@ -137,7 +170,7 @@ class _Writer:
                 self._store(value, 0, self.builder.emit(found, name))
 
     def _type(self, placed: Placed) -> relax.TensorType:
-        return relax.TensorType([self._dim(d) for d in placed.physical], placed.dtype)
+        return relax.TensorType([self._dim(d) for d in placed.memory], placed.dtype)
 
     def _dim(self, dim: Dim) -> tirx.Expr:
         if isinstance(dim, int):
@@ -166,6 +199,11 @@ def _placed(value: ir.Value, block: int) -> Placed:
     dims = ir.shape(value) or ()
     blocked = block if len(dims) >= 3 and isinstance(dims[1], int) and dims[1] > 1 or block == 0 else 0
     return Placed(value.name or "", dims, str(ir.numpy_dtype(value) or "float32"), blocked)
+
+
+def _through(value: ir.Value, view: View) -> Placed:
+    """A view of a stored tensor, as a kernel reads or writes it."""
+    return replace(_rows(value), strides=view.strides, offset=view.offset, base=ir.shape(view.base) or ())
 
 
 def _same_memory(source: Placed, target: Placed) -> bool:

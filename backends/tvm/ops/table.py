@@ -43,6 +43,7 @@ class Site:
 
 
 Lower = Callable[[Group, Site], "Kernel"]
+Accepts = Callable[[ir.Node], "str | None"]
 Forms = Callable[[ir.Node], tuple[Form, ...]]
 
 
@@ -54,11 +55,13 @@ class Family:
         lower: makes the kernel.
         accepts: why this node cannot be lowered so (it is then left to TVM's importer), None where it can.
         forms: the forms that it has, the preferred one first.
+        strided: whether its kernels read and write views, in rows.
     """
 
     lower: Lower
-    accepts: Callable[[ir.Node], str | None]
+    accepts: Accepts
     forms: Forms
+    strided: bool = False
 
 
 FAMILIES: dict[str, Family] = {}
@@ -67,7 +70,7 @@ INTEGER: dict[str, Family] = {}
 
 
 def family(
-    *ops: str, accepts: Callable[[ir.Node], str | None], forms: Forms, table: dict[str, Family] = FAMILIES
+    *ops: str, accepts: Accepts, forms: Forms, strided: bool = False, table: dict[str, Family] = FAMILIES
 ) -> Callable[[Lower], Lower]:
     """Decorator: the function lowers groups with these anchors."""
 
@@ -75,7 +78,7 @@ def family(
         for op in ops:
             if op in table:
                 raise ValueError(f"two schedules for {op}")
-            table[op] = Family(function, accepts, forms)
+            table[op] = Family(function, accepts, forms, strided)
         return function
 
     return register

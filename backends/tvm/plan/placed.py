@@ -21,12 +21,23 @@ class Placed:
         dtype: as stored: "float32", "float16", "int8", "uint8", ...
         block: 0 for row-major; b for NCHWc: axis 1 is split into ceil(C / b) blocks, whose b lanes are the last axis.
             The lanes beyond C hold finite values that nobody may depend on.
+        strides: of a view of another row-major tensor's memory, in elements; empty where it is a tensor of its own.
+        offset: where the view begins.
+        base: that tensor's dims.
     """
 
     name: str
     shape: tuple[Dim, ...]
     dtype: str = "float32"
     block: int = 0
+    strides: tuple[int, ...] = ()
+    offset: int = 0
+    base: tuple[Dim, ...] = ()
+
+    @property
+    def memory(self) -> tuple[Dim, ...]:
+        """The dims of the tensor that is stored."""
+        return self.base if self.strides else self.physical
 
     @property
     def blocks(self) -> int:

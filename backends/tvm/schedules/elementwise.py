@@ -10,7 +10,7 @@ from tvm.tirx.script import builder as T
 
 from effc.backends.tvm.plan.placed import Dim, Placed
 from effc.backends.tvm.schedules.finish import Finish
-from effc.backends.tvm.schedules.nest import Arguments, Buffer, Expr, Kernel, kernel, load, store
+from effc.backends.tvm.schedules.nest import Arguments, Buffer, Expr, Kernel, kernel, load, store, unravel
 
 _WIDE = 4
 """Vectors that one step computes, so that their latencies overlap."""
@@ -25,7 +25,7 @@ def elementwise(finish: Finish, lanes: int) -> Kernel:
         out = written[0]
         *outer, inner = out.shape
         with T.parallel(0, _product(outer)) as task:
-            place = _unravel(task, outer)
+            place = unravel(task, outer)
 
             def step(start: Expr | int, width: int) -> None:
                 index = (*place, start)
@@ -34,6 +34,24 @@ def elementwise(finish: Finish, lanes: int) -> Kernel:
             over_row(int(inner), lanes, step)
 
     return kernel("elementwise", given, body)
+
+
+def copy(source: Placed, target: Placed, lanes: int) -> Kernel:
+    """A view's elements in the order of its own dims."""
+
+    def body(read: Sequence[Buffer], held: Sequence[Buffer], written: Sequence[Buffer]) -> None:
+        del held
+        x, out = read[0], written[0]
+        *outer, inner = out.shape
+        with T.parallel(0, _product(outer)) as task:
+            place = unravel(task, outer)
+
+            def step(start: Expr | int, width: int) -> None:
+                store(out, load(x, *place, start, lanes=width), *place, start, lanes=width)
+
+            over_row(int(inner), lanes, step)
+
+    return kernel("copy", Arguments((source,), (), (target,)), body)
 
 
 def over_row(inner: int, lanes: int, step: object) -> None:
@@ -53,15 +71,6 @@ def _product(dims: Sequence[Expr]) -> Expr | int:
     for dim in dims:
         total = total * dim
     return total
-
-
-def _unravel(task: Expr, dims: Sequence[Expr]) -> list[Expr]:
-    """The index whose row-major position is `task`."""
-    place: list[Expr] = []
-    for dim in reversed(dims):
-        place.insert(0, task % dim if len(place) < len(dims) - 1 else task)
-        task = task // dim
-    return place
 
 
 def transform(source: Placed, target: Placed) -> Kernel:

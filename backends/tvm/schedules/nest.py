@@ -62,18 +62,26 @@ def kernel(name: str, given: Arguments, body: Body, seen: Callable[[Placed], Pla
     with IRBuilder() as builder:
         with T.prim_func(s_tir=True):
             T.func_name(name)
-            read = [_argument(f"x{i}", p.physical, p.dtype, symbols) for i, p in enumerate(inputs)]
+            read = [_argument(f"x{i}", p.memory, p.dtype, symbols) for i, p in enumerate(inputs)]
             held = [_argument(f"c{i}", a.shape, str(a.dtype), symbols) for i, a in enumerate(constants)]
-            written = [_argument(f"y{i}", p.physical, p.dtype, symbols) for i, p in enumerate(outputs)]
+            written = [_argument(f"y{i}", p.memory, p.dtype, symbols) for i, p in enumerate(outputs)]
             with T.sblock("root"):  # relax's passes expect one
                 T.reads()
                 T.writes()
-                if seen is not None:
-                    read = [_view(b, seen(p)) for b, p in zip(read, inputs, strict=True)]
-                    written = [_view(b, seen(p)) for b, p in zip(written, outputs, strict=True)]
+                read = [_seen(b, p, seen) for b, p in zip(read, inputs, strict=True)]
+                written = [_seen(b, p, seen) for b, p in zip(written, outputs, strict=True)]
                 body(read, held, written)
         function = builder.get()
     return Kernel(function.with_attr("tirx.noalias", True), inputs, constants, outputs)
+
+
+def _seen(buffer: Buffer, placed: Placed, seen: Callable[[Placed], Placed] | None) -> Buffer:
+    """The buffer as the loops see it: through a view's strides, through `seen`, or as it is."""
+    if placed.strides:
+        dims = [d if isinstance(d, int) else buffer.shape[0] for d in placed.shape]
+        start = tirx.IntImm("int64", placed.offset)
+        return T.decl_buffer(dims, placed.dtype, data=buffer.data, strides=list(placed.strides), elem_offset=start)
+    return buffer if seen is None else _view(buffer, seen(placed))
 
 
 def _view(buffer: Buffer, placed: Placed) -> Buffer:
@@ -167,9 +175,24 @@ def tasks(count: Expr | int, work: float) -> ContextManager[Expr]:
     return T.parallel(0, count) if work >= _LAUNCH else T.serial(0, count)  # type: ignore[no-any-return]
 
 
+def unravel(task: Expr, dims: Sequence[Expr | int]) -> list[Expr]:
+    """The index whose row-major position is `task`."""
+    place: list[Expr] = []
+    for dim in reversed(dims):
+        place.insert(0, task % dim if len(place) < len(dims) - 1 else task)
+        task = task // dim
+    return place
+
+
 def shuffle(a: Expr, b: Expr, places: Sequence[int]) -> Expr:
     """The lanes at `places` of two vectors one after the other."""
     return tirx.Shuffle([a, b], list(places))
+
+
+def repeated(value: Expr, times: int) -> Expr:
+    """Each lane `times` times in a row."""
+    lanes = lanes_of(value)
+    return splat(value, times) if lanes == 1 else tirx.Shuffle([value] * times, [i // times for i in range(lanes * times)])
 
 
 def transposed(rows: Sequence[Register]) -> None:
@@ -186,3 +209,29 @@ def transposed(rows: Sequence[Register]) -> None:
             rows[i].set(shuffle(a.get(), b.get(), low))
             rows[i + half].set(shuffle(a.get(), b.get(), high))
         half *= 2
+
+
+def folded(rows: Sequence[Register]) -> Register:
+    """The sum of each register's lanes, as the lanes of one: neighbours are added, of two registers into one."""
+    values = list(rows)
+    while len(values) > 1:
+        values = [_neighbours(a, b) for a, b in zip(values[::2], (*values[1::2], values[-1]), strict=False)]
+    many = 1 << (len(rows) - 1).bit_length()
+    while values[0].lanes > many:
+        values = [_neighbours(values[0])]
+    return held(values[0].get() if many == len(rows) else tirx.Shuffle([values[0].get()], list(range(len(rows)))))
+
+
+def _neighbours(*registers: Register) -> Register:
+    """The sums of lanes 0 and 1, 2 and 3, ... of registers one after the other."""
+    lanes = sum(r.lanes for r in registers)
+    values = [r.get() for r in registers]
+    even, odd = (tirx.Shuffle(values, list(range(start, lanes, 2))) for start in (0, 1))
+    return held(even + odd)
+
+
+def held(value: Expr) -> Register:
+    """A register with this value."""
+    found = register(lanes_of(value), scalar_of(value))
+    found.set(value)
+    return found

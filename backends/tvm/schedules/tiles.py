@@ -36,10 +36,11 @@ def ranked(columns: int, blocks: int, registers: int) -> list[Tile]:
 def _cost(columns: int, blocks: int, tile: Tile) -> float:
     """Cycles for one step of the reduction over the whole row and all channel blocks."""
     full, rest = divmod(columns, tile.columns)
-    passes = full * _cycles(tile.columns, tile.blocks) + (_cycles(rest, tile.blocks) if rest else 0.0)
+    passes = full * cycles(tile.columns, tile.blocks) + (cycles(rest, tile.blocks) if rest else 0.0)
     return passes * blocks / tile.blocks
 
 
-def _cycles(columns: int, blocks: int) -> float:
+def cycles(columns: int, blocks: int) -> float:
+    """Cycles for one step of the reduction of a tile."""
     sums = columns * blocks
     return max(sums, 4) + 0.15 * (columns + blocks)
