@@ -1,37 +1,45 @@
 """Which form each group takes, so that few tensors change their layout: a cheapest cut over the whole graph.
 
-A group's tensors are row-major (the source's side of the cut) or in channel blocks (the sink's side); where a tensor
-goes from one side to the other it is copied, which costs its bytes. Choosing sides with the least copied is a minimum
+What a group reads and what it writes are row-major (the source's side of the cut) or in channel blocks (the sink's
+side); where a tensor goes from one side to the other it is copied, which costs its bytes. Choosing sides with the least copied is a minimum
 cut, as the choice of layouts in "Optimizing CNN Model Inference on CPUs" (USENIX ATC 2019) is a shortest path where
 the graph is a chain.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from effc.backends.tvm.ops.table import Form, find
-from effc.backends.tvm.plan.group import ELEMENTWISE, Group
+from effc.backends.tvm.plan.group import Group
 from effc.compiler import ir
 from effc.compiler.mincut import UNCUT, Edge, source_side
 
 _UNSAFE = frozenset({"Div", "Log", "Pow", "Reciprocal", "Sqrt"})
 """Ops that may turn the finite filling of unused lanes into infinities."""
+_COPY = 1 << 12
+"""Bytes that could be copied in the time that one more kernel takes."""
+_ROWS, _BLOCKED = (-1, "rows"), (-1, "blocked")
+_IN, _OUT = "in", "out"
+_IS_ROWS = {
+    Form.ROWS: (True, True),
+    Form.BLOCKED: (False, False),
+    Form.ENTRY: (True, False),
+    Form.EXIT: (False, True),
+}
+"""Whether a group of a form reads and writes row-major images."""
+Node = tuple[int | ir.Value, str]
+"""An end of a group, or a copy of a value, as a node of the graph that is cut."""
 
 
 def forms(groups: Sequence[Group]) -> dict[int, Form]:
     """The form of each group, by its index."""
     open_to = [allowed(group) for group in groups]
-    rows = source_side(_edges(groups, open_to), "rows", "blocked")
-    return {i: _form(i in rows, choices) for i, choices in enumerate(open_to)}
-
-
-def _form(rows: bool, choices: tuple[Form, ...]) -> Form:
-    if rows and Form.ROWS in choices:
-        return Form.ROWS
-    return next(form for form in choices if form is not Form.ROWS)
+    rows = source_side(_edges(groups, open_to), _ROWS, _BLOCKED)
+    sides = {i: ((i, _IN) in rows, (i, _OUT) in rows) for i in range(len(groups))}
+    return {i: next(form for form in choices if _IS_ROWS[form] == sides[i]) for i, choices in enumerate(open_to)}
 
 
 def allowed(group: Group) -> tuple[Form, ...]:
@@ -41,10 +49,15 @@ def allowed(group: Group) -> tuple[Form, ...]:
         found = (Form.ROWS,) if family is None else family.forms(group.anchor)
     else:
         found = (Form.BLOCKED, Form.ROWS)
-    if blockable(group):
-        return found
-    kept = tuple(form for form in found if form is Form.ROWS)
-    return kept or found
+    if not blockable(group):
+        found = tuple(form for form in found if _IS_ROWS[form][1]) or found
+    if set(group.sources) & set(_read_by_tail(group)):  # in one layout, for both
+        found = tuple(form for form in found if len(set(_IS_ROWS[form])) == 1) or found
+    return found
+
+
+def _read_by_tail(group: Group) -> Iterator[ir.Value]:
+    return (value for node in group.tail for value in node.inputs if value is not None)
 
 
 def blockable(group: Group) -> bool:
@@ -67,33 +80,51 @@ def blockable(group: Group) -> bool:
 
 
 def _edges(groups: Sequence[Group], open_to: Sequence[tuple[Form, ...]]) -> Iterator[Edge]:
-    producer: Mapping[ir.Value, int] = {v: i for i, group in enumerate(groups) for v in group.outputs}
     for i, choices in enumerate(open_to):
-        if Form.ROWS not in choices and Form.ENTRY not in choices:
-            yield i, "blocked", UNCUT
-        elif choices == (Form.ROWS,):
-            yield "rows", i, UNCUT
-        elif Form.ENTRY in choices:
-            yield i, "blocked", UNCUT
+        yield from _forbidden(i, {_IS_ROWS[form] for form in choices})
+    producer = {value: i for i, group in enumerate(groups) for value in group.outputs}
+    readers: dict[ir.Value, list[Node]] = {}
     for i, group in enumerate(groups):
-        if Form.ENTRY in open_to[i]:
-            continue
+        sources = set(group.sources)
         for value in group.reads:
-            if len(ir.shape(value) or ()) < 3:
-                continue
-            source = producer.get(value, "rows")
-            yield source, i, _bytes(value)
-            yield i, source, _bytes(value)
-    for group in groups:
+            readers.setdefault(value, []).append((i, _IN if value in sources else _OUT))
         for value in group.outputs:
-            if value.is_graph_output() and len(ir.shape(value) or ()) >= 3:
-                yield producer[value], "rows", _bytes(value)
-                yield "rows", producer[value], _bytes(value)
+            if value.is_graph_output():
+                readers.setdefault(value, []).append(_ROWS)
+    for value, nodes in readers.items():
+        made: Node = (producer[value], _OUT) if value in producer else _ROWS
+        yield from _copies(value, made, nodes)
+
+
+def _forbidden(i: int, open_to: set[tuple[bool, bool]]) -> Iterator[Edge]:
+    """What a group cannot do: (rows in, rows out) are the sides of its two nodes."""
+    for place, node in enumerate(((i, _IN), (i, _OUT))):
+        seen = {sides[place] for sides in open_to}
+        if seen == {True}:
+            yield _ROWS, node, UNCUT
+        elif seen == {False}:
+            yield node, _BLOCKED, UNCUT
+    if (True, False) not in open_to:
+        yield (i, _IN), (i, _OUT), UNCUT
+    if (False, True) not in open_to:
+        yield (i, _OUT), (i, _IN), UNCUT
+
+
+def _copies(value: ir.Value, made: Node, readers: Sequence[Node]) -> Iterator[Edge]:
+    """One copy serves all readers: into blocks where any of them is on that side, or into rows."""
+    dims = ir.shape(value) or ()
+    if len(dims) < 3 or dims[1] == 1:  # lies so in either form
+        return
+    into_blocks, into_rows = (value, _IN), (value, _OUT)
+    yield made, into_blocks, _bytes(value)
+    yield into_rows, made, _bytes(value)
+    for reader in readers:
+        yield into_blocks, reader, UNCUT
+        yield reader, into_rows, UNCUT
 
 
 def _bytes(value: ir.Value) -> int:
     dims = [d if isinstance(d, int) else 1 for d in ir.shape(value) or ()]
-    return max(1, int(np.prod(dims, dtype=np.int64)) * (4 if value.dtype is None else int(value.dtype.itemsize)))
-
-
-__all__ = ["ELEMENTWISE", "allowed", "forms"]
+    return _COPY + max(
+        1, int(np.prod(dims, dtype=np.int64)) * (4 if value.dtype is None else int(value.dtype.itemsize))
+    )

@@ -1,221 +1,283 @@
-"""Convolution: direct, NCHWc out, from NCHWc or from row-major input of few channels."""
+"""Convolution: direct, into channel blocks, from channel blocks or from row-major input of few channels."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from tvm.tirx.script import builder as T
 
 from effc.backends.tvm.plan.placed import Placed, pack
 from effc.backends.tvm.schedules.finish import Apply, Finish
-from effc.backends.tvm.schedules.nest import Arguments, Buffer, Expr, Kernel, Register, kernel, load, register, splat, store
+from effc.backends.tvm.schedules.nest import (
+    Arguments,
+    Buffer,
+    Expr,
+    Kernel,
+    Register,
+    kernel,
+    load,
+    register,
+    splat,
+    store,
+    tasks,
+)
 from effc.backends.tvm.schedules.tiles import Tile
+from effc.backends.tvm.schedules.window import Axis, Position, walk
 from effc.compiler.ir import Array
 
-Place = tuple[Expr | int, Expr | int, Expr | int]
-"""Batch, tile of channel blocks, output row."""
 _CHUNK = 4
 """Tiles of a long row that one task computes."""
-_UNROLLED = 700
-"""Multiply-adds in the innermost loop's body; more of them gain nothing and fill the instruction cache."""
+_UNROLLED = 350
+"""Multiply-adds in the innermost loop's body; more of them gain nothing, and fill the instruction cache."""
+_NEAR = 1 << 18
+"""Bytes of input or weights that stay near a core while it goes over them again."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some of a convolution's output pixels, made by windows of one kernel: all, or one phase of a transposed one.
+
+    Attributes:
+        weight: O, C / groups, KH, KW.
+        rows, columns: how the windows move.
+    """
+
+    weight: Array
+    rows: Axis
+    columns: Axis
 
 
 @dataclass(frozen=True)
 class Convolution:
-    """`sum over c, i, j of w[o, c, i, j] * x[n, c, y * sy + i * dy - top, x * sx + j * dx - left] + bias[o]`.
+    """`bias[o] + sum over c, i, j of weight[o, c, i, j] * x[n, c, rows.reads(y, i), columns.reads(x, j)]`.
 
     Attributes:
         x: N, C, H, W, blocked or row-major.
-        weight: O, C, KH, KW.
+        parts: they make the whole output together.
         bias: O.
-        strides, dilations: vertical, horizontal.
-        pads: top, left.
-        size: output height and width.
+        groups: of input and output channels that belong together.
     """
 
     x: Placed
-    weight: Array
+    parts: tuple[Part, ...]
     bias: Array
-    strides: tuple[int, int]
-    dilations: tuple[int, int]
-    pads: tuple[int, int]
-    size: tuple[int, int]
+    groups: int = 1
 
     @property
     def words(self) -> str:
         """The workload, for a database."""
-        weight = "x".join(map(str, self.weight.shape))
-        image = f"{self.x.shape[2]}x{self.x.shape[3]}" + ("" if self.x.block else " rows")
-        return f"conv {self.x.dtype} {image} * {weight} / {self.strides} {self.dilations} {self.pads} -> {self.size}"
+        weight = "x".join(map(str, self.parts[0].weight.shape))
+        image = f"{self.rows.extent}x{self.columns.extent}" + ("" if self.x.block else " rows")
+        sides = " ".join(f"{a.stride},{a.dilation},{a.before}->{a.size}" for a in (self.rows, self.columns))
+        return f"conv {self.x.dtype} {image} * {weight} / {self.groups} {sides} x {len(self.parts)}"
+
+    @property
+    def rows(self) -> Axis:
+        """Those of the first part, of which there are most."""
+        return self.parts[0].rows
+
+    @property
+    def columns(self) -> Axis:
+        """Those of the first part, of which there are most."""
+        return self.parts[0].columns
 
     @property
     def pointwise(self) -> bool:
         """Whether each output pixel is computed from the input pixel in its place."""
-        return self.weight.shape[2:] == (1, 1) and self.strides == (1, 1) and self.pads == (0, 0) and self.x.block > 0
+        return len(self.parts) == 1 and self.rows.same and self.columns.same and self.x.block > 0
+
+    def flattened(self) -> Convolution:
+        """A pointwise convolution as one over a single long row."""
+        part = replace(self.parts[0], rows=Axis(1, 1), columns=self.columns.joined(self.rows))
+        return replace(self, x=self.x.flattened(), parts=(part,))
 
 
 def convolution(work: Convolution, finish: Finish, tile: Tile, lanes: int) -> Kernel:
     """The kernel: rows of output columns in parallel; a tile's sums stay in registers over the whole reduction."""
-    constants = (_packed(work, tile, lanes), pack(work.bias.astype(np.float32), lanes), *finish.constants)
-    given = Arguments((work.x, *finish.inputs), constants, (finish.output,))
-    flat = work.pointwise and finish.flat
-    work, finish = (_flat_work(work), finish.flattened()) if flat else (work, finish)
+    flat = work.pointwise and finish.image().flat
+    seen = finish.image().flattened() if flat else finish.image()
+    reach = _Reach.of(work, tile.blocks * lanes)
+    constants = (
+        pack(work.bias.astype(np.float32), lanes),
+        reach.starts,
+        *(_packed(part.weight, work, reach, (tile, lanes)) for part in work.parts),
+    )
+    given = Arguments((work.x, *finish.inputs), (*constants, *seen.constants), (finish.output,))
+    if flat:
+        work = work.flattened()
 
     def body(read: Sequence[Buffer], held: Sequence[Buffer], written: Sequence[Buffer]) -> None:
-        apply = finish.bind(read[1:], held[2:])
-        _Nest(work, tile, lanes, Buffers(read[0], held[0], held[1], written[0]), apply).write()
+        apply = seen.bind(read[1:], held[len(constants) :])
+        at = Buffers(read[0], held[0], held[1], written[0])
+        nests = [
+            _Nest(work, p, reach, tile, lanes, at, w, apply)
+            for p, w in zip(work.parts, held[2 : len(constants)], strict=True)
+        ]
+        _loops(nests)
 
-    return kernel("convolution", given, body, seen=Placed.flattened if flat else None)
-
-
-def _flat_work(work: Convolution) -> Convolution:
-    """A pointwise convolution as one over a single long row."""
-    return replace(work, x=work.x.flattened(), size=(1, work.size[0] * work.size[1]))
-
-
-def _packed(work: Convolution, tile: Tile, lanes: int) -> Array:
-    """Weights as (blocks / tile, input blocks, KH, KW, input lanes, tile, output lanes)."""
-    weight = work.weight.astype(np.float32)
-    inner = work.x.block or weight.shape[1]
-    by_input = pack(weight, inner, axis=1)  # O, ib, KH, KW, il
-    by_output = pack(by_input, lanes)  # ob, ib, KH, KW, il, ol
-    grouped = by_output.reshape(-1, tile.blocks, *by_output.shape[1:])
-    return np.ascontiguousarray(np.moveaxis(grouped, 1, 5))
+    return kernel("convolution", given, body, seen=Placed.flattened if flat else Placed.image)
 
 
 @dataclass(frozen=True)
-class _Segment:
-    """Neighbouring tiles of a row with the same code: `count` tiles of `width` columns from `start` on."""
+class _Reach:
+    """Which input channels the outputs of a tile read: `span` of them from the first channel of a block on.
 
-    start: int
-    count: int
-    width: int
+    Attributes:
+        starts: the first block of each tile.
+    """
+
+    starts: Array
+    span: int
+
+    @staticmethod
+    def of(work: Convolution, outputs: int) -> _Reach:
+        made, taken = work.bias.shape[0], int(work.x.shape[1])
+        tiles = -(-made // outputs)
+        if work.groups == 1:
+            return _Reach(np.zeros(tiles, np.int32), taken)
+        block, each, made_each = work.x.block or taken, taken // work.groups, made // work.groups
+        first = [t * outputs // made_each * each // block for t in range(tiles)]
+        last = [(min((t + 1) * outputs, made) - 1) // made_each * each + each - 1 for t in range(tiles)]
+        blocks = max(stop // block - start + 1 for start, stop in zip(first, last, strict=True))
+        held = -(-taken // block)
+        return _Reach(np.asarray([min(f, held - blocks) for f in first], np.int32), blocks * block)
+
+    def step(self, lanes: int, most: int) -> int:
+        """How many channels one step of the reduction takes: they divide the span and lie in one block."""
+        fits = [
+            s for s in range(1, max(1, most) + 1) if self.span % s == 0 and (lanes % s == 0 or s == self.span <= lanes)
+        ]
+        return fits[-1]
+
+
+def _packed(weight: Array, work: Convolution, reach: _Reach, by: tuple[Tile, int]) -> Array:
+    """Weights as (tiles, channels reached, KH, KW, blocks of a tile, lanes)."""
+    tile, lanes = by
+    outputs = tile.blocks * lanes
+    made, each, *taps = weight.shape
+    tiles = len(reach.starts)
+    full = np.zeros((tiles * outputs, reach.span, *taps), np.float32)
+    if work.groups == 1:
+        full[:made] = weight
+    else:
+        for o in range(made):
+            first = o * work.groups // made * each - int(reach.starts[o // outputs]) * (work.x.block or reach.span)
+            full[o, first : first + each] = weight[o]
+    split = full.reshape(tiles, tile.blocks, lanes, reach.span, *taps)
+    return np.ascontiguousarray(split.transpose(0, 3, 4, 5, 1, 2))
 
 
 @dataclass(frozen=True)
 class Buffers:
-    """Input, packed weights, packed bias, output."""
+    """Input, packed bias, first input blocks, output."""
 
     x: Buffer
-    w: Buffer
     bias: Buffer
+    starts: Buffer
     y: Buffer
+
+
+def _loops(nests: Sequence[_Nest]) -> None:
+    """Batch, channel tiles and rows (chunks of one long row) in parallel."""
+    first = nests[0]
+    tiles, size = len(first.reach.starts), _CHUNK * first.tile.columns
+    columns = first.work.columns
+    long = first.work.rows.size == 1 and len(nests) == 1 and columns.clear(0, columns.size) and columns.size > size
+    count = columns.size // size if long else first.work.rows.size
+    inner_tiles = first.sweeps_weights
+    with tasks(first.at.x.shape[0] * tiles * count, tiles * sum(n.work_of_tile for n in nests)) as task:
+        n, place = task // (tiles * count), task % (tiles * count)
+        group, line = (place % tiles, place // tiles) if inner_tiles else (place // count, place % count)
+        if long:
+            first.chunk((n, group), line, count)
+            return
+        for nest in nests:
+            nest.guarded((n, group), line)
 
 
 @dataclass(frozen=True)
 class _Nest:
     work: Convolution
+    part: Part
+    reach: _Reach
     tile: Tile
     lanes: int
     at: Buffers
+    w: Buffer
     apply: Apply
 
-    def write(self) -> None:
-        """Batch, channel tiles and rows (chunks of one long row) in parallel."""
-        height, width = self.work.size
-        groups = int(self.at.w.shape[0])
-        if height == 1 and width > _CHUNK * self.tile.columns:
-            self._long_row(groups, width)
-            return
-        with T.parallel(0, self.at.x.shape[0] * groups * height) as task:
-            place = (task // (groups * height), task // height % groups, task % height)
-            for segment in segments(self.work, width, self.tile.columns):
-                self._segment(place, segment)
+    @cached_property
+    def work_of_tile(self) -> float:
+        """Vector operations for one tile of channels over the image."""
+        taps = int(np.prod(self.part.weight.shape[2:]))
+        return self.part.rows.size * self.part.columns.size * taps * self.reach.span * self.tile.blocks
 
-    def _long_row(self, groups: int, width: int) -> None:
-        """A row of many whole tiles: chunks of them in parallel, the rest of the row with the last chunk."""
-        size = _CHUNK * self.tile.columns
-        chunks = width // size
-        with T.parallel(0, self.at.x.shape[0] * groups * chunks) as task:
-            n, group, chunk = task // (groups * chunks), task // chunks % groups, task % chunks
-            with T.serial(0, _CHUNK) as step:
-                self._tile((n, group, 0), chunk * size + step * self.tile.columns, self.tile.columns)
-            if width % size:
-                with T.If(chunk == chunks - 1), T.Then():
-                    whole = (width - chunks * size) // self.tile.columns
-                    for segment in (_Segment(chunks * size, whole, self.tile.columns), _Segment(chunks * size + whole * self.tile.columns, 1, width % self.tile.columns)):
-                        self._segment((n, group, 0), segment)
+    @property
+    def sweeps_weights(self) -> bool:
+        """Whether it is better to go over all weights for each row than over the whole image for each tile of channels."""
+        image = 4 * int(np.prod([int(d) for d in self.work.x.shape[1:]]))
+        weights = 4 * int(np.prod([int(d) for d in self.w.shape]))
+        return image > _NEAR >= weights
 
-    def _segment(self, place: Place, segment: _Segment) -> None:
-        if segment.count == 1 and segment.width:
-            self._tile(place, segment.start, segment.width)
-        elif segment.count and segment.width:
-            with T.serial(0, segment.count) as step:
-                self._tile(place, segment.start + step * segment.width, segment.width)
+    def guarded(self, place: tuple[Expr, Expr], row: Expr) -> None:
+        """One row, where this part has it."""
+        if self.part.rows.size == self.work.rows.size:
+            self.row(place, row)
+        else:
+            with T.If(row < self.part.rows.size), T.Then():
+                self.row(place, row)
 
-    def _tile(self, place: Place, column: Expr | int, width: int) -> None:
-        n, group, row = place
+    def row(self, place: tuple[Expr, Expr], row: Position) -> None:
+        """All tiles of a row."""
+        for column, width in walk(self.part.columns, self.tile.columns):
+            self.make(place, row, column, width)
+
+    def chunk(self, place: tuple[Expr, Expr], chunk: Expr, chunks: int) -> None:
+        """Some whole tiles of a long row; what is left of the row comes with the last of them."""
+        width, size = self.tile.columns, _CHUNK * self.tile.columns
+        with T.serial(0, _CHUNK) as step:
+            self.make(place, 0, chunk * size + step * width, width)
+        if self.part.columns.size > chunks * size:
+            with T.If(chunk == chunks - 1), T.Then():
+                for column, rest in walk(self.part.columns, width, chunks * size):
+                    self.make(place, 0, column, rest)
+
+    def make(self, place: tuple[Expr, Expr], row: Position, column: Position, width: int) -> None:
+        """One tile: `width` windows of a row by the tile's channel blocks."""
+        n, group = place
         blocks, lanes = self.tile.blocks, self.lanes
         sums = [[register(lanes) for _ in range(width)] for _ in range(blocks)]
         for b, line in enumerate(sums):
             for total in line:
                 total.set(load(self.at.bias, group * blocks + b, 0, lanes=lanes))
-        self._reduce(place, column, sums)
+        self._reduce(place, row, column, sums)
         for b, line in enumerate(sums):
             for i, total in enumerate(line):
-                target = (n, group * blocks + b, row, column + i, 0)
-                store(self.at.y, self.apply(total.get(), target, lanes), *target, lanes=lanes)
+                to = (n, group * blocks + b, self.part.rows.output(row), self.part.columns.output(column + i), 0)
+                store(self.at.y, self.apply(total.get(), to, lanes), *to, lanes=lanes)
 
-    def _reduce(self, place: Place, column: Expr | int, sums: list[list[Register]]) -> None:
-        (n, group, row), work = place, self.work
-        _, outer, high, wide, inner, _, _ = (int(d) for d in self.at.w.shape)
-        width = len(sums[0])
-        taps = [(j, i) for j in range(wide) for i in range(width) if _inside(work, column, i, j)]
-        unrolled = next(u for u in range(inner, 0, -1) if inner % u == 0 and (u == 1 or u * len(taps) * len(sums) <= _UNROLLED))
-        first, last = _rows(work, row, high)
-        with T.serial(0, outer) as block, T.serial(first, last) as i, T.serial(0, inner // unrolled) as part:
-            line = row * work.strides[0] + i * work.dilations[0] - work.pads[0]
-            for k in range(unrolled):
-                lane = part * unrolled + k
-                for j, c in taps:
-                    at = (column + c) * work.strides[1] + j * work.dilations[1] - work.pads[1]
-                    value = splat(self._input(n, block, line, at, lane), self.lanes)
-                    for b, sums_of in enumerate(sums):
-                        weight = load(self.at.w, group, block, i, j, lane, b, 0, lanes=self.lanes)
-                        sums_of[c].set(sums_of[c].get() + value * weight)
+    def _reduce(self, place: tuple[Expr, Expr], row: Position, column: Position, sums: list[list[Register]]) -> None:
+        (n, group), rows, columns = place, self.part.rows, self.part.columns
+        hits = [(j, c) for j in range(columns.taps) for c in range(len(sums[0])) if columns.hits(column, c, j)]
+        step = self.reach.step(self.lanes, _UNROLLED // max(1, len(hits) * len(sums)))
+        first, last = rows.existing(row)
+        with T.serial(0, self.reach.span // step) as part, T.serial(first, last) as i:
+            for k in range(step):
+                channel = part * step + k
+                pixel = self._pixel(n, group, channel, rows.reads(row, i))
+                for j, c in hits:
+                    value = splat(pixel(columns.reads(column + c, j)), self.lanes)
+                    for b, line in enumerate(sums):
+                        weight = load(self.w, group, channel, i, j, b, 0, lanes=self.lanes)
+                        line[c].set(line[c].get() + value * weight)
 
-    def _input(self, n: Expr, block: Expr, line: Expr, at: Expr, lane: Expr) -> Expr:
-        return self.at.x[n, block, line, at, lane] if self.work.x.block else self.at.x[n, lane, line, at]
-
-
-def _rows(work: Convolution, row: Expr, high: int) -> tuple[Expr | int, Expr | int]:
-    """The taps of the kernel's height that lie inside the image for an output row."""
-    rows = int(work.x.shape[2])
-    top, stride, dilation = work.pads[0], work.strides[0], work.dilations[0]
-    bottom = (work.size[0] - 1) * stride + (high - 1) * dilation - top
-    first = T.max(0, (top - row * stride + dilation - 1) // dilation) if top > 0 else 0
-    last = T.min(high, (rows - 1 + top - row * stride) // dilation + 1) if bottom >= rows else high
-    return first, last
-
-
-def _inside(work: Convolution, column: Expr | int, offset: int, tap: int) -> bool:
-    """Whether a tap reads inside the row; tiles in a loop always do."""
-    if not isinstance(column, int):
-        return True
-    at = (column + offset) * work.strides[1] + tap * work.dilations[1] - work.pads[1]
-    return 0 <= at < int(work.x.shape[3])
-
-
-def segments(work: Convolution, width: int, columns: int) -> Iterator[_Segment]:
-    """The tiles of a row: those that touch the border alone, the others as loops."""
-    starts = range(0, width, columns)
-    run: list[int] = []
-    for start in starts:
-        size = min(columns, width - start)
-        if size == columns and _is_inner(work, start, size):
-            run.append(start)
-            continue
-        if run:
-            yield _Segment(run[0], len(run), columns)
-            run = []
-        yield _Segment(start, 1, size)
-    if run:
-        yield _Segment(run[0], len(run), columns)
-
-
-def _is_inner(work: Convolution, start: int, size: int) -> bool:
-    low = start * work.strides[1] - work.pads[1]
-    high = (start + size - 1) * work.strides[1] - work.pads[1] + (work.weight.shape[3] - 1) * work.dilations[1]
-    return low >= 0 and high < int(work.x.shape[3])
+    def _pixel(self, n: Expr, group: Expr, channel: Expr, row: Expr) -> Callable[[Position], Expr]:
+        """One channel of an input row, as a function of the column."""
+        x, block = self.at.x, self.work.x.block
+        if not block:
+            return lambda column: x[n, channel, row, column]
+        first = self.at.starts[group] if self.work.groups > 1 else 0
+        return lambda column: x[n, first + channel // block, row, column, channel % block]

@@ -48,6 +48,13 @@ class Finish:
         whole = self.output.shape[2:]
         return len(whole) == 2 and all(tuple(s) in ((1, 1), whole) for s in sides)
 
+    def image(self) -> Finish:
+        """The same on sequences (N, C, L) seen as images of one row."""
+        if len(self.output.shape) != 3:
+            return self
+        arrays = tuple((name, np.expand_dims(a, 2)) for name, a in self.arrays)
+        return replace(self, output=self.output.image(), inputs=tuple(p.image() for p in self.inputs), arrays=arrays)
+
     def flattened(self) -> Finish:
         """The same on images seen as one row."""
         arrays = tuple((name, a.reshape(*a.shape[:2], 1, -1, *a.shape[4:])) for name, a in self.arrays)

@@ -192,7 +192,9 @@ def shuffle(a: Expr, b: Expr, places: Sequence[int]) -> Expr:
 def repeated(value: Expr, times: int) -> Expr:
     """Each lane `times` times in a row."""
     lanes = lanes_of(value)
-    return splat(value, times) if lanes == 1 else tirx.Shuffle([value] * times, [i // times for i in range(lanes * times)])
+    return (
+        splat(value, times) if lanes == 1 else tirx.Shuffle([value] * times, [i // times for i in range(lanes * times)])
+    )
 
 
 def transposed(rows: Sequence[Register]) -> None:
