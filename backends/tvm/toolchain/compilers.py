@@ -33,9 +33,10 @@ class Compiler:
     zig: Path | None = None
 
     def version(self) -> str:
-        """The first line of what `--version` prints: it goes into the manifest."""
-        said = subprocess.run([*self.c, "--version"], capture_output=True, text=True, timeout=60, check=False)
-        return said.stdout.partition("\n")[0]
+        """What it calls itself; it decides the bytes that it links, and so belongs into the manifest."""
+        command = [str(self.zig), "version"] if self.zig else [*self.c, "--version"]
+        said = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        return ("zig " if self.zig else "") + said.stdout.partition("\n")[0]
 
 
 def compiler(machine: str) -> Compiler:
