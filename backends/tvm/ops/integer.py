@@ -25,9 +25,15 @@ def _accepts(node: ir.Node) -> str | None:
         return "it is not two-dimensional with known sides"
     if len(node.inputs) > 2 and node.inputs[2] is not None and affine.constant(node.inputs[2]) is None:
         return "its bias is computed"
-    if ir.attr_int(node, "group", 1) != 1:
+    if ir.attr_int(node, "group", 1) != 1 and not _is_depthwise(node):
         return "it is grouped"
     return None
+
+
+def _is_depthwise(node: ir.Node) -> bool:
+    """Whether each channel has a filter of its own."""
+    outputs, inputs = (ir.shape(node.inputs[i]) or (0, 0) for i in (1, 0))
+    return ir.attr_int(node, "group", 1) == outputs[0] == inputs[1] and outputs[0] > 1
 
 
 def _forms(node: ir.Node) -> tuple[Form, ...]:
@@ -37,7 +43,9 @@ def _forms(node: ir.Node) -> tuple[Form, ...]:
 def _is_entry(node: ir.Node) -> bool:
     """Whether the kernel reads a row-major image of few channels as it is, four pixels of a row at once."""
     dims = ir.shape(node.inputs[0]) or ()
-    return int(dims[1]) <= _FEW and ir.attr_ints(node, "dilations", (1, 1))[1] == 1
+    return (
+        ir.attr_int(node, "group", 1) == 1 and int(dims[1]) <= _FEW and ir.attr_ints(node, "dilations", (1, 1))[1] == 1
+    )
 
 
 @family("Conv", accepts=_accepts, forms=_forms, table=INTEGER)
@@ -45,6 +53,7 @@ def conv(group: Group, site: Site) -> Kernel:
     """A dense convolution."""
     from effc.backends.tvm.schedules.integer import dot
     from effc.backends.tvm.schedules.integer.conv import Convolution, convolution
+    from effc.backends.tvm.schedules.integer.depthwise import depthwise
     from effc.backends.tvm.schedules.tiles import ranked
 
     node = group.anchor
@@ -64,6 +73,10 @@ def conv(group: Group, site: Site) -> Kernel:
         window=window,
     )
     lanes = site.cpu.lanes
+    if _is_depthwise(node):
+        return depthwise(
+            work, finish(group, site), _columns(window.size[1], site.cpu.registers), dot.of(site.cpu), lanes
+        )
     columns = window.size[0] * window.size[1] if window.pointwise else window.size[1]
     tiles = ranked(columns, -(-outputs // lanes), site.cpu.registers)
     return convolution(work, finish(group, site), tiles[0], dot.of(site.cpu), lanes)
@@ -83,3 +96,9 @@ def _window(node: ir.Node, taps: tuple[int, int]):
 def _pair(node: ir.Node, name: str, default: int) -> tuple[int, int]:
     vertical, horizontal = ir.attr_ints(node, name, (default, default))
     return vertical, horizontal
+
+
+def _columns(width: int, registers: int) -> int:
+    """Columns of a depthwise tile: few tiles in a row, then even ones."""
+    most = 8 if registers > 16 else 4
+    return -(-width // -(-width // most))

@@ -13,7 +13,18 @@ from effc.backends.tvm.schedules.finish import Apply, Finish
 from effc.backends.tvm.schedules.integer.border import frame, framed
 from effc.backends.tvm.schedules.integer.dot import WORD, Dot, filled
 from effc.backends.tvm.schedules.integer.window import Segment, Window
-from effc.backends.tvm.schedules.nest import Arguments, Buffer, Expr, Kernel, Register, kernel, load, register, store
+from effc.backends.tvm.schedules.nest import (
+    Arguments,
+    Buffer,
+    Expr,
+    Kernel,
+    Register,
+    kernel,
+    load,
+    register,
+    splat,
+    store,
+)
 from effc.backends.tvm.schedules.tiles import Tile
 from effc.compiler.ir import Array
 
@@ -50,9 +61,7 @@ def convolution(work: Convolution, finish: Finish, tile: Tile, dot: Dot, lanes: 
     zero = dot.zero(work.zero, work.x.dtype)
     given_window = work.window
     work = work if work.x.block else replace(work, window=framed(work.window))
-    table = work.window.corrections(work.weight.astype(np.int64).sum(axis=(1, 3)), zero)
-    factors = (pack(table, lanes, axis=2), pack(work.scale, lanes), pack(work.bias, lanes))
-    constants = (_packed(work, tile, dot, lanes), *factors, *finish.constants)
+    constants = (_packed(work, tile, dot, lanes), *corrected(work, zero, lanes), *finish.constants)
     given = Arguments((work.x, *finish.inputs), constants, (finish.output,))
     flat = work.window.pointwise and work.x.block > 0 and finish.flat
     work, finish = (_flat(work), finish.flattened()) if flat else (work, finish)
@@ -63,6 +72,12 @@ def convolution(work: Convolution, finish: Finish, tile: Tile, dot: Dot, lanes: 
         _Nest(work, zero, tile, dot, lanes, buffers, finish.bind(read[1:], held[4:])).write()
 
     return kernel("integer_convolution", given, body, seen=Placed.flattened if flat else None)
+
+
+def corrected(work: Convolution, zero: int, lanes: int) -> tuple[Array, Array, Array]:
+    """What the sums begin with, and the factor and summand that make them real: by channel blocks."""
+    table = work.window.corrections(work.weight.astype(np.int64).sum(axis=(1, 3)), zero)
+    return pack(table, lanes, axis=2), pack(work.scale, lanes), pack(work.bias, lanes)
 
 
 def _flat(work: Convolution) -> Convolution:
@@ -94,6 +109,13 @@ class Buffers:
     scale: Buffer
     bias: Buffer
     y: Buffer
+
+
+def real(total: Register, at: Buffers, block: Expr | int) -> Expr:
+    """What a sum stands for."""
+    lanes = total.lanes
+    product = T.cast(total.get(), f"float32x{lanes}") * load(at.scale, block, 0, lanes=lanes)
+    return product + load(at.bias, block, 0, lanes=lanes)
 
 
 @dataclass(frozen=True)
@@ -153,9 +175,7 @@ class _Nest:
             block = group * blocks + b
             for i, total in enumerate(line):
                 target = (n, block, row, column + i, 0)
-                real = T.cast(total.get(), f"float32x{lanes}") * load(at.scale, block, 0, lanes=lanes)
-                real = real + load(at.bias, block, 0, lanes=lanes)
-                store(at.y, self.apply(real, target, lanes), *target, lanes=lanes)
+                store(at.y, self.apply(real(total, at, block), target, lanes), *target, lanes=lanes)
 
     def _reduce(self, place: Place, column: Expr | int, sums: list[list[Register]]) -> None:
         n, group, row = place
@@ -172,7 +192,9 @@ class _Nest:
                         value = self._input((n, block, line), column + c, j, word)
                         for b, sums_of in enumerate(sums):
                             weight = load(self.at.w, group, block, i, j, word, b, 0, lanes=size)
-                            sums_of[c].set(self.dot.step(sums_of[c].get(), value, weight, self.lanes))
+                            sums_of[c].set(
+                                self.dot.step(sums_of[c].get(), splat(value, self.lanes), weight, self.lanes)
+                            )
 
     def _input(self, line: tuple[Expr, Expr, Expr], column: Expr | int, tap: int, word: Expr) -> Expr:
         """Four channels of a pixel; of the zero point where the window leaves the row."""

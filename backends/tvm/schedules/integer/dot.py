@@ -18,7 +18,7 @@ WORD = 4
 _FLIP = tirx.const(-0x7F7F7F80, "int32")  # 0x80808080
 
 Step = Callable[[Expr, Expr, Expr, int], Expr]
-"""(the sums, the word of four activations, the weights, the sums' lanes) -> the new sums."""
+"""(the sums, four activations in each lane, the weights, the lanes) -> the new sums."""
 
 
 @dataclass(frozen=True)
@@ -65,17 +65,15 @@ def _by_pairs(first: tuple[int, int], second: tuple[int, int]) -> Callable[[Arra
     return order
 
 
-def _vnni(total: Expr, word: Expr, weight: Expr, lanes: int) -> Expr:
+def _vnni(total: Expr, words: Expr, weight: Expr, lanes: int) -> Expr:
     name = f"llvm.x86.avx512.vpdpbusd.{32 * lanes}"
-    return T.call_llvm_pure_intrin(
-        f"int32x{lanes}", name, total, T.reinterpret(f"int8x{4 * lanes}", splat(word, lanes)), weight
-    )
+    return T.call_llvm_pure_intrin(f"int32x{lanes}", name, total, T.reinterpret(f"int8x{4 * lanes}", words), weight)
 
 
-def _madd(total: Expr, word: Expr, weight: Expr, lanes: int) -> Expr:
+def _madd(total: Expr, words: Expr, weight: Expr, lanes: int) -> Expr:
     """The even and the odd bytes as 16-bit numbers, whose products `vpmaddwd` adds in pairs without saturation."""
     name = {16: "llvm.x86.avx512.pmaddw.d.512", 8: "llvm.x86.avx2.pmadd.wd"}[lanes]
-    pairs = T.reinterpret(f"uint16x{2 * lanes}", splat(word, lanes))
+    pairs = T.reinterpret(f"uint16x{2 * lanes}", words)
     even = T.bitwise_and(pairs, splat(tirx.const(255, "uint16"), 2 * lanes))
     odd = T.shift_right(pairs, splat(tirx.const(8, "uint16"), 2 * lanes))
     for half, part in enumerate((even, odd)):
@@ -90,20 +88,18 @@ def _half(vector: Expr, half: int, lanes: int) -> Expr:
     return call(f"int8x{lanes}", vector)
 
 
-def _sdot(total: Expr, word: Expr, weight: Expr, lanes: int) -> Expr:
+def _sdot(total: Expr, words: Expr, weight: Expr, lanes: int) -> Expr:
     name = "llvm.aarch64.neon.sdot.v4i32.v16i8"
-    return T.call_llvm_pure_intrin(
-        f"int32x{lanes}", name, total, weight, T.reinterpret(f"int8x{4 * lanes}", splat(word, lanes))
-    )
+    return T.call_llvm_pure_intrin(f"int32x{lanes}", name, total, weight, T.reinterpret(f"int8x{4 * lanes}", words))
 
 
 def _neon(add_pairs: str) -> Step:
     """`smull` of pairs and a pairwise addition into int32: nothing saturates."""
 
-    def step(total: Expr, word: Expr, weight: Expr, lanes: int) -> Expr:
+    def step(total: Expr, words: Expr, weight: Expr, lanes: int) -> Expr:
         for half in range(2):
-            pair = T.cast(T.shift_right(word, tirx.const(16 * half, "int32")), "int16")
-            bytes_ = T.reinterpret(f"int8x{2 * lanes}", splat(pair, lanes))
+            moved = T.shift_right(words, splat(tirx.const(16 * half, "int32"), lanes)) if half else words
+            bytes_ = T.reinterpret(f"int8x{2 * lanes}", T.cast(moved, f"int16x{lanes}"))
             wide = f"int16x{2 * lanes}"
             product = T.cast(bytes_, wide) * T.cast(_half(weight, half, 2 * lanes), wide)
             total = total + T.call_llvm_pure_intrin(f"int32x{lanes}", add_pairs, product)

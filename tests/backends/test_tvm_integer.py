@@ -1,0 +1,161 @@
+"""Integer kernels against the same graph with Q/DQ in ONNX Runtime: at most one step apart, nearly always equal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from effc.backends.tvm.cpu import X86, Cpu, host
+from effc.compiler import ir, oracle
+
+Dims = tuple[int, ...]
+
+
+@dataclass
+class Graph:
+    """Branches side by side in one graph with Q/DQ, each from an input of its own to an output of its own."""
+
+    seed: int = 0
+    nodes: list[object] = field(default_factory=list)
+    weights: list[object] = field(default_factory=list)
+    inputs: dict[str, Dims] = field(default_factory=dict)
+    outputs: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.random = np.random.default_rng(self.seed)
+        self.count = 0
+
+    def name(self) -> str:
+        self.count += 1
+        return f"v{self.count}"
+
+    def input(self, dims: Dims) -> str:
+        name = self.name()
+        self.inputs[name] = dims
+        return name
+
+    def constant(self, array: np.ndarray) -> str:
+        name = self.name()
+        self.weights.append(numpy_helper.from_array(array, name))
+        return name
+
+    def node(self, op: str, *inputs: str, **attributes: object) -> str:
+        name = self.name()
+        self.nodes.append(helper.make_node(op, inputs, [name], name=f"{op}_{name}", **attributes))
+        return name
+
+    def pair(self, value: str, scale: float = 0.02, zero: int = 7) -> str:
+        """Q/DQ of an activation."""
+        parameters = self.constant(np.float32(scale)), self.constant(np.int8(zero))
+        return self.node("DequantizeLinear", self.node("QuantizeLinear", value, *parameters), *parameters)
+
+    def weight(self, *dims: int, axis: int = 0) -> str:
+        """Per-channel int8."""
+        held = self.random.integers(-128, 128, dims).astype(np.int8)
+        scale = self.random.uniform(0.5, 1.5, dims[axis]).astype(np.float32) / 128 / np.sqrt(np.prod(dims) / dims[axis])
+        zero = np.zeros(dims[axis], np.int8)
+        return self.node("DequantizeLinear", *map(self.constant, (held, scale.astype(np.float32), zero)), axis=axis)
+
+    def bias(self, channels: int) -> str:
+        return self.constant(self.random.standard_normal(channels).astype(np.float32) * 0.3)
+
+    def output(self, value: str) -> None:
+        self.outputs.append(value)
+
+    def model(self) -> ir.Model:
+        graph = helper.make_graph(
+            self.nodes,
+            "g",
+            [helper.make_tensor_value_info(n, TensorProto.FLOAT, d) for n, d in self.inputs.items()],
+            [helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in self.outputs],
+            self.weights,
+        )
+        from onnx.shape_inference import infer_shapes
+
+        opset = [helper.make_opsetid("", ir.INTERNAL_OPSET)]
+        return ir.from_proto(
+            infer_shapes(helper.make_model(graph, opset_imports=opset, ir_version=10), strict_mode=True)
+        )
+
+    def feeds(self) -> dict[str, np.ndarray]:
+        return {n: self.random.standard_normal(d).astype(np.float32) for n, d in self.inputs.items()}
+
+
+Case = Callable[[Graph], None]
+
+
+def conv(image: Dims, outputs: int, kernel: int | tuple[int, int], *, group: int = 1, **attributes: object) -> Case:
+    """Q/DQ, Conv, Relu, Q/DQ."""
+
+    def write(g: Graph) -> None:
+        taps = (kernel, kernel) if isinstance(kernel, int) else kernel
+        weight = g.weight(outputs, image[1] // group, *taps)
+        x = g.pair(g.input(image))
+        y = g.node("Conv", x, weight, g.bias(outputs), group=group, kernel_shape=taps, **attributes)
+        g.output(g.pair(g.node("Relu", y), 0.015, -100))
+
+    return write
+
+
+SAME = {"pads": [1, 1, 1, 1]}
+WIDE = {"pads": [2, 2, 2, 2]}
+CASES: dict[str, Case] = {
+    "pointwise": conv((1, 32, 9, 7), 48, 1),
+    "pointwise, odd channels": conv((2, 19, 5, 5), 21, 1),
+    "pointwise, one pixel": conv((1, 40, 1, 1), 24, 1),
+    "pointwise, strided": conv((1, 16, 8, 9), 16, 1, strides=[2, 2]),
+    "pointwise, padded": conv((1, 16, 4, 4), 16, 1, **SAME),
+    "3x3": conv((1, 16, 14, 14), 32, 3, **SAME),
+    "3x3, odd": conv((1, 18, 13, 11), 33, 3, **SAME),
+    "3x3, strided, uneven pads": conv((1, 32, 15, 15), 16, 3, strides=[2, 2], pads=[0, 0, 1, 1]),
+    "3x3, dilated": conv((1, 16, 12, 12), 16, 3, dilations=[2, 2], **WIDE),
+    "3x3, small image": conv((1, 16, 2, 2), 16, 3, **SAME),
+    "5x5, image smaller than pads": conv((1, 16, 1, 3), 16, 5, **WIDE),
+    "1x5": conv((1, 16, 6, 17), 16, (1, 5), pads=[0, 2, 0, 2]),
+    "first, 3 channels": conv((2, 3, 33, 31), 16, 3, strides=[2, 2], **SAME),
+    "first, 7x7": conv((1, 3, 40, 40), 24, 7, strides=[2, 2], pads=[3, 3, 3, 3]),
+    "first, 1 channel": conv((1, 1, 12, 12), 16, 3, **SAME),
+    "first, dilated": conv((1, 3, 12, 12), 16, 3, dilations=[2, 2], **WIDE),
+    "depthwise 3x3": conv((1, 32, 12, 12), 32, 3, group=32, **SAME),
+    "depthwise 3x3, strided, odd": conv((2, 19, 15, 13), 19, 3, group=19, strides=[2, 2], **SAME),
+    "depthwise 5x5": conv((1, 16, 14, 20), 16, 5, group=16, **WIDE),
+    "depthwise 5x5, small image": conv((1, 16, 2, 3), 16, 5, group=16, **WIDE),
+    "depthwise 3x3, dilated": conv((1, 16, 9, 9), 16, 3, group=16, dilations=[2, 2], **WIDE),
+    "depthwise 9x9": conv((1, 16, 11, 11), 16, 9, group=16, pads=[4, 4, 4, 4]),
+}
+
+
+def steps(cases: dict[str, Case], cpu: Cpu) -> dict[str, np.ndarray]:
+    """How many steps of 0.015 the outputs lie apart, by case."""
+    import tvm
+    from tvm import relax
+
+    from effc.backends.tvm import compile, module
+
+    graph = Graph()
+    for case in cases.values():
+        case(graph)
+    model, feeds = graph.model(), graph.feeds()
+    (wanted,) = oracle.evaluate(model, [feeds])
+    machine = relax.VirtualMachine(compile.library(module.build(model, cpu), cpu), tvm.cpu())
+    found = machine["main"](*(tvm.runtime.tensor(x) for x in feeds.values()))
+    found = [found] if len(cases) == 1 else list(found)
+    values = (wanted[n] for n in graph.outputs)
+    return {name: (np.asarray(f.numpy()) - w) / 0.015 for name, f, w in zip(cases, found, values, strict=True)}
+
+
+@pytest.fixture(scope="module", params=["host", "x86-64-v3"])
+def apart(request: pytest.FixtureRequest) -> dict[str, np.ndarray]:
+    return steps(CASES, host() if request.param == "host" else X86[request.param])
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_kernel_is_within_one_step(apart: dict[str, np.ndarray], case: str) -> None:
+    """Sums are exact, so that only a float's last bit can tip a rounding."""
+    off = np.abs(apart[case])
+    assert off.max() < 1.001
+    assert np.mean(off > 0.5) < 0.01
