@@ -11,13 +11,14 @@ from tvm import relax, tirx
 from tvm.relax.frontend.onnx.onnx_frontend import ONNXGraphImporter
 
 from effc.backends.tvm.cpu import Cpu
-from effc.backends.tvm.ops import conv, dense, integer  # noqa: F401  (fill the tables)
+from effc.backends.tvm.ops import conv, dense, integer, rows  # noqa: F401  (fill the tables)
 from effc.backends.tvm.ops.elementwise import elementwise
 from effc.backends.tvm.ops.table import Form, Site, find, is_integer
 from effc.backends.tvm.plan.affine import DQ, Q, is_single
 from effc.backends.tvm.plan.group import Group, Rules, grouped
 from effc.backends.tvm.plan.integers import integers
 from effc.backends.tvm.plan.layouts import forms
+from effc.backends.tvm.plan.norms import normalized
 from effc.backends.tvm.plan.placed import Dim, Placed
 from effc.backends.tvm.plan.views import View, landing, viewed
 from effc.backends.tvm.schedules.elementwise import copy, transform
@@ -64,7 +65,7 @@ class _Writer:
     views: dict[ir.Value, View] = field(default_factory=dict)
 
     def write(self, model: ir.Model) -> tvm.IRModule:
-        model = integers(model, is_integer, unsigned=self.cpu.unsigned)
+        model = integers(normalized(model), is_integer, unsigned=self.cpu.unsigned)
         graph = model.graph
         groups = grouped(graph, Rules(lambda n: find(n) is not None, is_elementwise, is_integer))
         chosen = forms(groups)

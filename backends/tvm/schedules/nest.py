@@ -175,6 +175,15 @@ def tasks(count: Expr | int, work: float) -> ContextManager[Expr]:
     return T.parallel(0, count) if work >= _LAUNCH else T.serial(0, count)  # type: ignore[no-any-return]
 
 
+def total(dims: Sequence[Expr | int], known: int | None = None) -> Expr | int:
+    """The product of dims; `known` stands for those that are symbols."""
+    product: Expr | int = 1
+    for dim in dims:
+        size = int(dim) if isinstance(dim, (int, tirx.IntImm)) else dim if known is None else known
+        product = product * size
+    return product
+
+
 def unravel(task: Expr, dims: Sequence[Expr | int]) -> list[Expr]:
     """The index whose row-major position is `task`."""
     place: list[Expr] = []
