@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-import onnx
 import tvm
 from tvm import relax, tirx
-from tvm.relax.frontend.onnx.onnx_frontend import ONNXGraphImporter
 
 from effc.backends.tvm.cpu import Cpu
-from effc.backends.tvm.ops import conv, dense, integer, rows  # noqa: F401  (fill the tables)
+from effc.backends.tvm.importer import imported, settled
+from effc.backends.tvm.ops import conv, dense, integer, pool, rows  # noqa: F401  (fill the tables)
 from effc.backends.tvm.ops.elementwise import elementwise
 from effc.backends.tvm.ops.table import Form, Site, find, is_integer
+from effc.backends.tvm.plan import symbols
 from effc.backends.tvm.plan.affine import DQ, Q, is_single
 from effc.backends.tvm.plan.group import Group, Rules, grouped
 from effc.backends.tvm.plan.integers import integers
@@ -160,15 +160,11 @@ class _Writer:
 
     def _imported(self, node: ir.Node, name: str) -> None:
         """One node by TVM's own importer, on row-major tensors."""
-        importer = ONNXGraphImporter({}, {})
-        importer.bb, importer.opset = self.builder, ir.INTERNAL_OPSET
-        read = [v for v in node.inputs if v is not None]
-        importer._nodes = {v.name: self._value(v, 0) for v in read}
-        importer._construct_nodes(onnx.GraphProto(node=[_proto(node)]))
+        operands = {v.name or "": self._value(v, 0) for v in node.inputs if v is not None}
+        found = imported(self.builder, node, operands)
         for value in node.outputs:
-            found = importer._nodes.get(value.name)
-            if found is not None:
-                self._store(value, 0, self.builder.emit(found, name))
+            if value.name in found:
+                self._store(value, 0, settled(self.builder, found[value.name], self._type(_rows(value)), name))
 
     def _type(self, placed: Placed) -> relax.TensorType:
         return relax.TensorType([self._dim(d) for d in placed.memory], placed.dtype)
@@ -176,7 +172,9 @@ class _Writer:
     def _dim(self, dim: Dim) -> tirx.Expr:
         if isinstance(dim, int):
             return tirx.IntImm("int64", dim)
-        return self.symbols.setdefault(dim, tirx.Var(dim, "int64"))
+        names = symbols.names(dim)
+        known = {name: self.symbols.setdefault(name, tirx.Var(name, "int64")) for name in names}
+        return symbols.evaluate(dim, known)
 
 
 def is_elementwise(node: ir.Node) -> bool:
@@ -184,12 +182,6 @@ def is_elementwise(node: ir.Node) -> bool:
     if node.op_type not in TABLE or node.domain not in ("", "ai.onnx"):
         return False
     return node.op_type not in (Q, DQ) or is_single(node)
-
-
-def _proto(node: ir.Node) -> onnx.NodeProto:
-    import onnx_ir
-
-    return onnx_ir.to_proto(node)
 
 
 def _rows(value: ir.Value) -> Placed:

@@ -64,21 +64,21 @@ class Family:
     strided: bool = False
 
 
-FAMILIES: dict[str, Family] = {}
-INTEGER: dict[str, Family] = {}
+Table = dict[str, list[Family]]
+FAMILIES: Table = {}
+"""By op; several families of one op take different nodes, the first registered goes first."""
+INTEGER: Table = {}
 """Families whose kernels read the integers behind DequantizeLinear themselves; where one takes a node, it goes first."""
 
 
 def family(
-    *ops: str, accepts: Accepts, forms: Forms, strided: bool = False, table: dict[str, Family] = FAMILIES
+    *ops: str, accepts: Accepts, forms: Forms, strided: bool = False, table: Table = FAMILIES
 ) -> Callable[[Lower], Lower]:
     """Decorator: the function lowers groups with these anchors."""
 
     def register(function: Lower) -> Lower:
         for op in ops:
-            if op in table:
-                raise ValueError(f"two schedules for {op}")
-            table[op] = Family(function, accepts, forms, strided)
+            table.setdefault(op, []).append(Family(function, accepts, forms, strided))
         return function
 
     return register
@@ -94,6 +94,6 @@ def is_integer(node: ir.Node) -> bool:
     return _taking(node, INTEGER) is not None
 
 
-def _taking(node: ir.Node, table: Mapping[str, Family]) -> Family | None:
-    found = table.get(node.op_type) if node.domain in ("", "ai.onnx") else None
-    return found if found is not None and found.accepts(node) is None else None
+def _taking(node: ir.Node, table: Table) -> Family | None:
+    families = table.get(node.op_type, []) if node.domain in ("", "ai.onnx") else []
+    return next((family for family in families if family.accepts(node) is None), None)
