@@ -101,6 +101,32 @@ def conv(image: Dims, outputs: int, kernel: int | tuple[int, int], *, group: int
     return write
 
 
+def pool(op: str, image: Dims, **attributes: object) -> Case:
+    """Q/DQ, a pool, Q/DQ."""
+
+    def write(g: Graph) -> None:
+        axes = (g.constant(np.array([2, 3])),) if op == "ReduceMean" else ()
+        g.output(g.pair(g.node(op, g.pair(g.input(image)), *axes, **attributes), 0.015, -20))
+
+    return write
+
+
+def dense(rows: Dims, outputs: int, **attributes: int) -> Case:
+    """Q/DQ, Gemm or MatMul, Q/DQ."""
+
+    def write(g: Graph) -> None:
+        x, dims = g.pair(g.input(rows)), (rows[-1], outputs)
+        if "transB" in attributes:
+            y = g.node("Gemm", x, g.weight(*dims[::-1]), g.bias(outputs), **attributes)
+        elif attributes:
+            y = g.node("Gemm", x, g.weight(*dims, axis=1), g.bias(outputs))
+        else:
+            y = g.node("MatMul", x, g.weight(*dims, axis=1))
+        g.output(g.pair(y, 0.015, 3))
+
+    return write
+
+
 SAME = {"pads": [1, 1, 1, 1]}
 WIDE = {"pads": [2, 2, 2, 2]}
 CASES: dict[str, Case] = {
@@ -126,6 +152,16 @@ CASES: dict[str, Case] = {
     "depthwise 5x5, small image": conv((1, 16, 2, 3), 16, 5, group=16, **WIDE),
     "depthwise 3x3, dilated": conv((1, 16, 9, 9), 16, 3, group=16, dilations=[2, 2], **WIDE),
     "depthwise 9x9": conv((1, 16, 11, 11), 16, 9, group=16, pads=[4, 4, 4, 4]),
+    "gemm, one row": dense((1, 64), 40, transB=1),
+    "gemm, rows and odd ends": dense((13, 37), 21, alpha=1),
+    "matmul, three axes": dense((2, 7, 24), 32),
+    "matmul, few outputs": dense((3, 30), 5),
+    "global average": pool("GlobalAveragePool", (2, 37, 7, 5)),
+    "mean of the image": pool("ReduceMean", (1, 32, 6, 6), keepdims=1),
+    "mean without its axes": pool("ReduceMean", (1, 21, 6, 6), keepdims=0),
+    "average": pool("AveragePool", (1, 16, 9, 9), kernel_shape=[3, 3], strides=[2, 2], **SAME),
+    "average with its padding": pool("AveragePool", (1, 16, 9, 9), kernel_shape=[3, 3], count_include_pad=1, **SAME),
+    "maximum": pool("MaxPool", (1, 20, 9, 9), kernel_shape=[3, 3], strides=[2, 2], **SAME),
 }
 
 

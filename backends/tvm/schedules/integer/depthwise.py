@@ -135,17 +135,10 @@ class _Nest:
             line = window.line(row, i)
             if mask is not None:
                 line = T.min(window.image[0] - 1, T.max(0, line))
-            part = self._byte(load(self.at.x, n, block, line, where, 0, lanes=self.lanes))
+            part = self.dot.byte(load(self.at.x, n, block, line, where, 0, lanes=self.lanes))
             part = part if i % WORD == 0 else T.shift_left(part, splat(tirx.const(8 * (i % WORD), "int32"), self.lanes))
             found = part if found is None else T.bitwise_or(found, part)
         return found if mask is None else T.bitwise_and(found, mask)
-
-    def _byte(self, value: Expr) -> Expr:
-        """Bytes as they are multiplied, in the lowest bits of words."""
-        unsigned = T.reinterpret(f"uint8x{self.lanes}", value)
-        if self.dot.unsigned != (str(self.at.x.dtype) == "uint8"):
-            unsigned = T.bitwise_xor(unsigned, splat(tirx.const(128, "uint8"), self.lanes))
-        return T.cast(unsigned, f"int32x{self.lanes}")
 
 
 def filled_at(place: int) -> Expr:

@@ -10,7 +10,7 @@ from tvm import tirx
 from tvm.tirx.script import builder as T
 
 from effc.backends.tvm.cpu import Cpu
-from effc.backends.tvm.schedules.nest import Buffer, Expr, load, splat
+from effc.backends.tvm.schedules.nest import Buffer, Expr, lanes_of, load, scalar_of, splat
 from effc.compiler.ir import Array
 
 WORD = 4
@@ -41,9 +41,22 @@ class Dot:
         stored = "uint8" if self.unsigned else "int8"
         return found if str(x.dtype) == stored else T.bitwise_xor(found, _FLIP)
 
+    def byte(self, value: Expr) -> Expr:
+        """Stored bytes, one or a vector, as they are multiplied: in the lowest bits of int32."""
+        lanes = lanes_of(value)
+        unsigned = T.reinterpret(as_type("uint8", lanes), value)
+        if self.unsigned != scalar_of(value).startswith("u"):
+            unsigned = T.bitwise_xor(unsigned, splat(tirx.const(128, "uint8"), lanes))
+        return T.cast(unsigned, as_type("int32", lanes))
+
     def zero(self, zero: int, dtype: str) -> int:
         """The zero point of a tensor stored as `dtype`, as it is multiplied."""
         return zero + (self.unsigned - (dtype == "uint8")) * 128
+
+
+def as_type(dtype: str, lanes: int) -> str:
+    """The type of a vector, or of a scalar: "int32x16"."""
+    return dtype if lanes == 1 else f"{dtype}x{lanes}"
 
 
 def filled(value: int) -> Expr:

@@ -60,6 +60,21 @@ class Window:
             last = T.min(below, T.max(0, (self.line(row, taps - 1) - (self.image[0] - 1) + step - 1) // step))
         return first, last
 
+    def clear_rows(self, row: Expr) -> tuple[Expr | int, Expr | int]:
+        """For an output row, the first tap inside the image, and the one behind the last."""
+        above, below = self.rows(row)
+        return above, self.taps[0] - below
+
+    def clear_columns(self, column: Expr) -> tuple[Expr | int, Expr | int]:
+        """For an output column, the first tap inside the image, and the one behind the last."""
+        return self.turned.clear_rows(column)
+
+    @property
+    def turned(self) -> Window:
+        """The window with its sides exchanged."""
+        sides = (self.taps, self.strides, self.dilations, self.pads, self.image, self.size)
+        return Window(*((b, a) for a, b in sides))
+
     def inside(self, column: int, tap: int) -> bool:
         """Whether a tap of an output column reads inside the row."""
         return 0 <= int(self.column(column, tap)) < self.image[1]

@@ -1,15 +1,21 @@
-"""Anchors whose kernels read integers."""
+"""Conv of bytes."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from effc.backends.tvm.ops.finish import finish
+from effc.backends.tvm.ops.geometry import Side, flat, sides
 from effc.backends.tvm.ops.table import INTEGER, Form, Site, family
 from effc.backends.tvm.plan import affine
 from effc.backends.tvm.plan.group import Group
 from effc.backends.tvm.schedules.nest import Kernel
 from effc.compiler import ir
+
+if TYPE_CHECKING:
+    from effc.backends.tvm.schedules.integer.window import Window
 
 _FEW = 4
 """Input channels up to which a convolution reads row-major images as they are."""
@@ -21,7 +27,7 @@ def _accepts(node: ir.Node) -> str | None:
         return "it does not read bytes with weights around 0"
     if not weight.single and weight.axis != 0:
         return "its weights have no scale for each output"
-    if ir.rank(weight.stored) != 4 or ir.static_shape_from(node.inputs[0], 1) is None:
+    if ir.rank(weight.stored) != 4 or flat(node) is not None:
         return "it is not two-dimensional with known sides"
     if len(node.inputs) > 2 and node.inputs[2] is not None and affine.constant(node.inputs[2]) is None:
         return "its bias is computed"
@@ -63,39 +69,29 @@ def conv(group: Group, site: Site) -> Kernel:
     weight = np.asarray(ir.const(held.stored))
     outputs = weight.shape[0]
     bias = affine.constant(node.inputs[2]) if len(node.inputs) > 2 else None
-    window = _window(node, (weight.shape[2], weight.shape[3]))
+    over = window(sides(node, weight.shape[2:]))
     work = Convolution(
         x=site.placed[source.stored],
         zero=int(source.zero.item()),
         weight=weight,
         scale=np.broadcast_to(source.scale * held.scale, (outputs,)).astype(np.float32),
         bias=np.zeros(outputs, np.float32) if bias is None else np.asarray(bias, np.float32),
-        window=window,
+        window=over,
     )
     lanes = site.cpu.lanes
     if _is_depthwise(node):
-        return depthwise(
-            work, finish(group, site), _columns(window.size[1], site.cpu.registers), dot.of(site.cpu), lanes
-        )
-    columns = window.size[0] * window.size[1] if window.pointwise else window.size[1]
+        return depthwise(work, finish(group, site), _columns(over.size[1], site.cpu.registers), dot.of(site.cpu), lanes)
+    columns = over.size[0] * over.size[1] if over.pointwise else over.size[1]
     tiles = ranked(columns, -(-outputs // lanes), site.cpu.registers)
     return convolution(work, finish(group, site), tiles[0], dot.of(site.cpu), lanes)
 
 
-def _window(node: ir.Node, taps: tuple[int, int]):
+def window(over: tuple[Side, Side]) -> Window:
+    """How a window moves, as the schedules have it."""
     from effc.backends.tvm.schedules.integer.window import Window
 
-    image, size = ir.shape(node.inputs[0]) or (), ir.shape(node.outputs[0]) or ()
-    strides, dilations = (_pair(node, name, 1) for name in ("strides", "dilations"))
-    pads = ir.attr_ints(node, "pads", (0, 0, 0, 0))
-    return Window(
-        taps, strides, dilations, (pads[0], pads[1]), (int(image[2]), int(image[3])), (int(size[2]), int(size[3]))
-    )
-
-
-def _pair(node: ir.Node, name: str, default: int) -> tuple[int, int]:
-    vertical, horizontal = ir.attr_ints(node, name, (default, default))
-    return vertical, horizontal
+    fields = ((s.taps, s.stride, s.dilation, s.before, s.extent, s.size) for s in over)
+    return Window(*zip(*fields, strict=True))
 
 
 def _columns(width: int, registers: int) -> int:
