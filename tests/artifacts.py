@@ -116,7 +116,7 @@ class Artifacts:
         typed = stages.Typed(legal.model if quantized is None else quantized.model)
         narrowing = legal.backend.narrowing(target)
         if narrowing is not None:
-            typed = stages.narrowed(typed, narrowing, legal.model, None, ())
+            typed = stages.narrowed(typed, narrowing, None, ())
         if isinstance(legal.backend, base.Sealing):
             ir.save(typed.model, folder / TYPED_NAME)
         emitted = legal.backend.emit(typed.model, target, base.EmitOptions(timing_cache=""), folder)
@@ -129,4 +129,5 @@ class Artifacts:
             return None
         np.savez(folder / "calib.npz", **graph.samples(SAMPLES, seed=11))
         options = CalibrationOptions(DataOptions(str(folder / "calib.npz")), method="minmax", bias_correction=False)
-        return stages.quantized(legal, scheme, stages.calibrated(legal.model, options), options, ())
+        known = stages.known(legal, stages.calibrated(legal.model, options))
+        return stages.quantized(legal, scheme, known, options, ())
