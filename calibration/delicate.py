@@ -2,55 +2,54 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cache
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-import numpy as np
-
-from effc.calibration.collect import batch_size, fitting
-from effc.calibration.readers import Dataset
-from effc.calibration.statistics import Statistics
+from effc.calibration.known import Known
+from effc.calibration.loss import Hardest, Judge, Loss
 from effc.compiler import ir
 from effc.compiler.hazards import WIDE
-from effc.compiler.metrics import Sums
-from effc.compiler.oracle import Feeds, Session
 from effc.compiler.passes.precision import Narrowed, Narrowing, Observed, narrow
 from effc.compiler.ranges import Range
-from effc.compiler.widen import widen
+from effc.core.progress import Progress
 
-_MARGIN_DB = 1.5
-"""By how much the few samples must surpass what is wanted, since others have somewhat less.
-
-Each dB more takes as many layers back to float32 as the ones before it together: noise comes from all of them.
-"""
-LEAST_SAMPLES = 16
 _BLOCKS = 8
+_SPLITS = 4
+_TRIALS = _BLOCKS + 2 * _SPLITS + 6
+"""About as many as a search makes: halving 50 layers takes 6."""
 
 
 def narrow_observed(
     model: ir.Model,
     narrowing: Narrowing,
-    ranges: Mapping[str, Range],
-    keep_float: Sequence[str],
-    data: tuple[Dataset, Statistics],
+    known: Known,
+    keep_float: Sequence[str] = (),
+    progress: Progress | None = None,
 ) -> Narrowed:
     """`narrow` with all that the calibration set can tell.
 
-    Where an output's SQNR over a few samples would be below `narrowing.least_db`, the blocks of neighbouring layers
-    whose return to float32 gains most are kept there, as many as it takes. Models with Q/DQ are left at the rules:
-    steps of int8 hide what float16 loses. So is bfloat16, whose 8 bits do not reach the target anyway.
+    Where an output's SQNR over the set would be below `narrowing.least_db`, the layers that make most of the noise
+    stay in float32, as many as it takes. Models with Q/DQ are left at the rules: steps of int8 hide what float16
+    loses. So is bfloat16, whose 8 bits do not reach the target anyway.
     """
-    dataset, statistics = data
-    means = {name: tensor.channel_mean for name, tensor in statistics.tensors.items() if tensor.channel_sum.size}
-    trial = _Trial(model, narrowing, ranges, tuple(keep_float), Observed(means))
+    tensors = known.statistics.tensors
+    means = {name: tensor.channel_mean for name, tensor in tensors.items() if tensor.channel_sum.size}
+    trial = _Trial(model, narrowing, known.extremes, tuple(keep_float), Observed(means))
     first = trial.narrowed({})
     quantized = any(node.op_type == "QuantizeLinear" for node in model.graph)
     if narrowing.dtype != "float16" or narrowing.least_db <= 0 or quantized:
         return first
-    feeds = _first_batches(dataset, batch_size(model, dataset), max(LEAST_SAMPLES, fitting(model)))
-    return _search(trial, first, _Judge.of(model, feeds))
+    progress = progress or Progress()
+    judge = Judge(model, known.dataset, progress)
+    loss = judge.loss(first.model)
+    wanted = 10.0 ** (-narrowing.least_db / 10.0)
+    if loss.bound <= wanted:
+        return first
+    with progress.stage("find delicate layers"):
+        return _Search(trial, judge, wanted, progress).best(first, loss)
 
 
 @dataclass(frozen=True)
@@ -70,71 +69,88 @@ class _Trial:
 
 
 @dataclass(frozen=True)
-class _Judge:
-    """The float model's outputs on a few samples."""
+class _Part:
+    """Neighbouring layers, and the noise that the model has where they alone are narrow."""
 
-    feeds: Sequence[Feeds]
-    expected: Sequence[Feeds]
+    layers: tuple[str, ...]
+    noise: float
 
-    @classmethod
-    def of(cls, model: ir.Model, feeds: Sequence[Feeds]) -> _Judge:
-        """Runs the float model."""
-        session = Session(model)
-        return cls(feeds, [session.run(each) for each in feeds])
-
-    def noise(self, result: Narrowed) -> float:
-        """Noise over signal of the worst output."""
-        session, sums = Session(widen(result.model)), dict[str, Sums]()
-        for feeds, expected in zip(self.feeds, self.expected, strict=True):
-            found = session.run(_fitting(session, feeds))
-            for name, array in expected.items():
-                if array.dtype.kind == "f":
-                    sums[name] = sums.get(name, Sums()) + Sums.of(array, found[name])
-        return max((10.0 ** (-each.sqnr_db / 10.0) for each in sums.values()), default=0.0)
+    @property
+    def density(self) -> float:
+        """What a layer gains on average."""
+        return self.noise / len(self.layers)
 
 
-def _fitting(session: Session, feeds: Feeds) -> Feeds:
-    """The feeds in the types of a widened model, which takes float32 where the model takes float16."""
-    return {entry.name: np.asarray(feeds[entry.name], entry.dtype) for entry in session.inputs}
+@dataclass(frozen=True)
+class _Search:
+    """Looks for few layers whose return to float32 leaves no more than the `wanted` noise over signal."""
 
+    trial: _Trial
+    judge: Judge
+    wanted: float
+    progress: Progress
+    tried: Iterator[int] = field(default_factory=itertools.count)
 
-def _search(trial: _Trial, first: Narrowed, judge: _Judge) -> Narrowed:
-    """Return blocks to float32, the most rewarding first, until the noise is low enough; then take back what can be."""
-    wanted, start = 10.0 ** (-(trial.narrowing.least_db + _MARGIN_DB) / 10.0), judge.noise(first)
-    if start <= wanted:
+    def best(self, first: Narrowed, loss: Loss) -> Narrowed:
+        """The noisiest layers return, judged by the samples that are hardest now, until all samples are content."""
+        why = f"rounded like the rest, it leaves {-10.0 * math.log10(loss.bound):.0f} dB of the outputs"
+        layers = dict.fromkeys(_layers(self.trial.model, first), why)
+        order, count = self._ranked(layers, self.judge.hardest(loss), self.wanted / loss.bound), 0
+        while loss.bound > self.wanted and count < len(order):
+            count = self._fewest(order, count + 1, self.judge.hardest(loss), why)
+            first = self.trial.narrowed(dict.fromkeys(order[:count], why))
+            loss = self.judge.loss(first.model)
         return first
-    why = f"rounded like the rest, it leaves {-10.0 * math.log10(start):.0f} dB of the outputs"
-    blocks = [dict.fromkeys(names, why) for names in _blocks(trial.model, first)]
 
-    def without(chosen: Iterable[int]) -> Narrowed:
-        return trial.narrowed({name: why for index in chosen for name in blocks[index]})
+    def _ranked(self, layers: Mapping[str, str], hardest: Hardest, share: float) -> list[str]:
+        """The noisiest layers first: neighbours are judged together, in halves where they seem to return."""
 
-    @cache
-    def noise(chosen: frozenset[int]) -> float:
-        return judge.noise(without(chosen))
+        def part(own: Sequence[str]) -> _Part:
+            others = {name: why for name, why in layers.items() if name not in own}
+            return _Part(tuple(own), float(self._loss(others, hardest).shares.sum(axis=0).max()))
 
-    order = sorted(range(len(blocks)), key=lambda index: noise(frozenset([index])))
-    count = next((n for n in range(1, len(order)) if noise(frozenset(order[:n])) <= wanted), len(order))
-    chosen = frozenset(order[:count])
-    for index in reversed(order[: count - 1]):
-        if noise(chosen - {index}) <= wanted:
-            chosen -= {index}
-    return without(chosen)
+        parts = [part(own) for own in _runs(list(layers), _BLOCKS)]
+        for _ in range(_SPLITS):
+            parts.sort(key=lambda each: -each.density)
+            coarse = [each for each in _returning(parts, share) if len(each.layers) > 1]
+            if not coarse:
+                break
+            noisiest = max(coarse, key=lambda each: each.noise)
+            parts.remove(noisiest)
+            parts += [part(own) for own in _runs(noisiest.layers, 2)]
+        return [name for each in sorted(parts, key=lambda each: -each.density) for name in each.layers]
+
+    def _fewest(self, order: Sequence[str], least: int, hardest: Hardest, why: str) -> int:
+        """How many layers have to return, at least `least`, for the samples' sake."""
+
+        def enough(count: int) -> bool:
+            return self._loss(dict.fromkeys(order[:count], why), hardest).bound <= self.wanted
+
+        return least + bisect_left(range(least, len(order)), True, key=enough)
+
+    def _loss(self, delicate: Mapping[str, str], hardest: Hardest) -> Loss:
+        self.progress.advance(min(next(self.tried), _TRIALS), _TRIALS)
+        return hardest.loss(self.trial.narrowed(delicate).model)
 
 
-def _blocks(model: ir.Model, first: Narrowed) -> list[list[str]]:
-    """The layers that compute narrow, in graph order, in at most _BLOCKS runs of neighbours."""
+def _returning(parts: Iterable[_Part], share: float) -> Iterator[_Part]:
+    """The first parts, until what the others add to the noise is its `share` of the whole."""
+    parts = list(parts)
+    left, enough = sum(part.noise for part in parts), share * sum(part.noise for part in parts)
+    for part in parts:
+        if left <= enough:
+            return
+        left -= part.noise
+        yield part
+
+
+def _layers(model: ir.Model, first: Narrowed) -> list[str]:
+    """The layers that compute narrow, in graph order."""
     narrow_nodes = {name for name, kind in first.precision.items() if kind != "float32"}
-    names = [n.name for n in model.graph if n.op_type in WIDE and n.name in narrow_nodes]
-    length = -(-len(names) // _BLOCKS) or 1
-    return [[name for name in names[i : i + length] if name] for i in range(0, len(names), length)]
+    return [n.name for n in model.graph if n.op_type in WIDE and n.name and n.name in narrow_nodes]
 
 
-def _first_batches(dataset: Dataset, size: int, samples: int) -> list[Feeds]:
-    """Batches of `size` until so many samples are there."""
-    found: list[Feeds] = []
-    for feeds in dataset.batches(size):
-        found.append(feeds)
-        if len(found) * size >= samples:
-            break
-    return found
+def _runs(layers: Sequence[str], count: int) -> list[Sequence[str]]:
+    """At most `count` runs of neighbours, of one length but for the last."""
+    length = -(-len(layers) // count) or 1
+    return [layers[i : i + length] for i in range(0, len(layers), length)]

@@ -10,11 +10,9 @@ from effc.calibration.algorithms.entropy import entropy
 from effc.calibration.algorithms.minmax import minmax
 from effc.calibration.algorithms.mse import mse
 from effc.calibration.algorithms.percentile import percentile
-from effc.calibration.collect import stated_ranges
 from effc.calibration.observers import TensorStatistics
 from effc.calibration.scheme import Spacing
 from effc.calibration.statistics import Statistics
-from effc.compiler import ir
 from effc.compiler.ranges import Range
 from effc.core.errors import BadInput
 
@@ -59,8 +57,3 @@ def ranges(statistics: Statistics, method: str, kept: float = 99.99, spacing: Sp
         raise BadInput(f"{kept} is no percentile in (50, 100]", where="--percentile")
     algorithm = ALGORITHMS["minmax" if spacing == "float" and method in _FOR_EVEN_STEPS else method]
     return {name: algorithm(observed, Grid(spacing, kept)) for name, observed in statistics.tensors.items()}
-
-
-def model_ranges(model: ir.Model, statistics: Statistics, method: str, spacing: Spacing = "affine") -> dict[str, Range]:
-    """`ranges`, and those that legalization stated for tensors of `model`."""
-    return ranges(statistics, method, spacing=spacing) | stated_ranges(model)

@@ -74,6 +74,12 @@ class Sums:
         return max(0.0, self.divergence / self.rows) if self.rows else 0.0
 
 
+def energies(reference: Array, result: Array) -> tuple[float, float]:
+    """Sum of reference^2 and of (reference - result)^2: what `Sums` holds of them, at a fraction of its time."""
+    difference, a = _difference(reference, result).ravel(), _finite(reference).ravel()
+    return float(a @ a), float(difference @ difference)
+
+
 def max_abs(reference: Array, result: Array) -> float:
     """max |reference - result|; NaN and infinity in the same places count as equal."""
     return Sums.of(reference, result).largest

@@ -29,6 +29,7 @@ from effc.stages import (
     Typed,
     calibrated,
     check_globs,
+    known,
     legalize,
     narrowed,
     need_data,
@@ -234,7 +235,7 @@ def _write(shared: Shared, legal: Legal, folder: Path, watch: Progress) -> manif
     options, emission = shared.options, _emission(shared.options, watch)
     with _child(legal, emission, folder) as child:
         with watch.stage("quantize"):
-            typed = _typed(shared, legal, folder)
+            typed = _typed(shared, legal, folder, watch)
         with watch.stage("emit"):
             emitted = legal.backend.emit(typed.model, legal.target, replace(emission, child=child), folder)
     if options.reference:
@@ -261,20 +262,20 @@ def _emission(options: BuildOptions, progress: Progress) -> base.EmitOptions:
     return base.EmitOptions(options.io, options.engine, options.profiles, options.timing_cache, options.defer, progress)
 
 
-def _typed(shared: Shared, legal: Legal, folder: Path) -> Typed:
+def _typed(shared: Shared, legal: Legal, folder: Path, watch: Progress) -> Typed:
     """The model to emit; stored as ONNX too where its precision is mixed or another machine finishes it."""
     from effc.compiler import ir
 
     options, sealing = shared.options, isinstance(legal.backend, base.Sealing)
     scheme, narrowing = legal.backend.scheme(legal.target), legal.backend.narrowing(legal.target)
     data = (shared.calibration, shared.statistics) if shared.calibration and shared.statistics else None
-    typed = Typed(legal.model)
-    if scheme is not None and data is not None:
-        found = quantized(legal, scheme, data, options.calibration, options.keep_float)
+    typed, told = Typed(legal.model), known(legal, data) if data and profits(legal) else None
+    if scheme is not None and told is not None:
+        found = quantized(legal, scheme, told, options.calibration, options.keep_float)
         typed = Typed(found.model, found.precision)
     if narrowing is not None:
         wanted = replace(narrowing, io=options.io == "native", least_db=options.min_sqnr)
-        typed = narrowed(typed, wanted, legal.model, data, options.keep_float)
+        typed = narrowed(typed, wanted, told, options.keep_float, watch)
     if sealing or scheme is not None:
         ir.save(typed.model, folder / (manifest.TYPED_NAME if sealing else manifest.QUANTIZED_NAME))
     if sealing and options.defer and data is not None:

@@ -16,7 +16,7 @@ from effc.core.artifact import Artifact
 from effc.core.errors import BadInput, EffcError
 from effc.core.manifest import MEASURED_NAME, FileInfo, Manifest
 from effc.core.options import EngineOptions
-from effc.core.progress import Progress
+from effc.core.progress import Part, Progress
 
 
 @dataclass(frozen=True)
@@ -64,14 +64,14 @@ def finish(options: FinishOptions, progress: Progress | None = None) -> FinishRe
     if options.dry_run:
         files.refuse_existing(folder, overwrite=overwrite)
         return FinishReport(package.manifest.source.name, TargetReport(str(package.target), folder), dry_run=True)
+    watch = Part(progress)
     emission = base.EmitOptions(
         package.manifest.io,
         _engine(package.manifest, options),
         package.manifest.profiles,
         options.timing_cache,
-        progress=progress,
+        progress=watch,
     )
-    watch = Progress()
     with progress.stage(str(package.target)), files.staged_folder(folder, overwrite=overwrite) as staging:
         _copy(package, staging)
         with watch.stage("emit"):

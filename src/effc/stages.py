@@ -11,9 +11,11 @@ from effc.backends import base
 from effc.core.errors import BadInput, EffcError, Refusal, UnsupportedOps, unforeseen
 from effc.core.options import CalibrationOptions, DataOptions, Profile
 from effc.core.profiles import sizes
+from effc.core.progress import Progress
 from effc.core.target import Target
 
 if TYPE_CHECKING:
+    from effc.calibration.known import Known
     from effc.calibration.quantize import Quantized
     from effc.calibration.readers import Dataset
     from effc.calibration.scheme import Scheme
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
     from effc.compiler import ir
     from effc.compiler.passes.precision import Narrowing
     from effc.compiler.phase import StepRecord
-    from effc.compiler.ranges import Range
 
 
 @dataclass(frozen=True)
@@ -97,56 +98,48 @@ def calibrated(
     return dataset, collect_cached(model, dataset)
 
 
+def known(legal: Legal, data: tuple[Dataset, Statistics]) -> Known:
+    """What calibration tells of a legalized model, the tensors that legalization made included."""
+    from effc.calibration.known import Known
+
+    return Known.of(legal.model, *data)
+
+
 def quantized(
-    legal: Legal, scheme: Scheme, data: tuple[Dataset, Statistics], options: CalibrationOptions, keep: tuple[str, ...]
+    legal: Legal, scheme: Scheme, known: Known, options: CalibrationOptions, keep: tuple[str, ...]
 ) -> Quantized:
     """Q/DQ written into a legalized model by its target's scheme."""
     from effc.calibration.bias_correction import correct
-    from effc.calibration.collect import complete, stated_ranges
     from effc.calibration.quantize import quantize
-    from effc.calibration.ranges import ranges
 
-    dataset, statistics = data
-    full = complete(statistics, legal.model, dataset)
-    found = {**ranges(full, options.method, options.percentile, scheme.spacing), **stated_ranges(legal.model)}
+    found = known.ranges(options.method, options.percentile, scheme.spacing)
     result = quantize(legal.model, found, scheme, keep_float=keep)
     if not any(node.op_type == "QuantizeLinear" for node in result.model.graph):
         raise _nothing_quantized(legal)
-    return correct(result, legal.model, dataset) if options.bias_correction else result
+    return correct(result, legal.model, known.dataset) if options.bias_correction else result
 
 
 def narrowed(
-    typed: Typed, narrowing: Narrowing, model: ir.Model, data: tuple[Dataset, Statistics] | None, keep: tuple[str, ...]
+    typed: Typed, narrowing: Narrowing, known: Known | None, keep: tuple[str, ...], progress: Progress | None = None
 ) -> Typed:
     """Casts to float16 or bfloat16 written into a model whose Q/DQ, if any, are there already.
 
     Args:
-        model: the legalized model without Q/DQ, whose tensors the statistics know.
+        known: what calibration tells of the model without Q/DQ; without it, ranges that rewrites state have to do.
     """
+    from effc.calibration.collect import stated_ranges
     from effc.calibration.delicate import narrow_observed
     from effc.compiler.passes.precision import narrow
 
-    ranges = extremes(data, model)
-    if data is None:
-        result = narrow(typed.model, narrowing, ranges, keep)
+    if known is None:
+        result = narrow(typed.model, narrowing, stated_ranges(typed.model), keep)
     else:
-        result = narrow_observed(typed.model, narrowing, ranges, keep, data)
+        result = narrow_observed(typed.model, narrowing, known, keep, progress)
     quantized = {name: kind for name, kind in typed.precision.items() if kind != "float32"}
     types = {v.dtype.name.lower() for node in result.model.graph for v in node.outputs if v.dtype is not None}
     if not quantized and narrowing.dtype not in types:
-        raise _nothing_narrow(model, narrowing, result.kept)
+        raise _nothing_narrow(typed.model, narrowing, result.kept)
     return Typed(result.model, {**typed.precision, **result.precision, **quantized}, result.kept)
-
-
-def extremes(data: tuple[Dataset, Statistics] | None, model: ir.Model) -> dict[str, Range]:
-    """Least and greatest values of all tensors of a legalized model; without data, those that rewrites state."""
-    from effc.calibration.collect import complete, stated_ranges
-
-    if data is None:
-        return stated_ranges(model)
-    dataset, statistics = data
-    full = complete(statistics, model, dataset)
-    return {**{name: tensor.range for name, tensor in full.tensors.items()}, **stated_ranges(model)}
 
 
 def check_globs(globs: Iterable[str], models: Iterable[ir.Model]) -> None:

@@ -12,9 +12,9 @@ from tiny_models import convnet, images
 from effc.backends.base import EmitOptions, Emitted, find
 from effc.backends.onnxruntime.runner import OrtRunner, optimized_ops
 from effc.calibration.bias_correction import correct
-from effc.calibration.collect import collect, complete
+from effc.calibration.collect import collect
+from effc.calibration.known import Known
 from effc.calibration.quantize import quantize
-from effc.calibration.ranges import model_ranges
 from effc.calibration.readers import Dataset, open_data
 from effc.compiler import ir, metrics, phase
 from effc.compiler.oracle import Session, graph_inputs
@@ -29,10 +29,10 @@ FP32, INT8 = Target.parse("ort-fp32"), Target.parse("ort-int8")
 def int8(model: ir.Model, data: Dataset) -> ir.Model:
     legal = model.clone()
     phase.run(legal, BACKEND.legalize(INT8))
-    statistics = complete(collect(model, data), legal, data)
+    known = Known.of(legal, data, collect(model, data))
     scheme = BACKEND.scheme(INT8)
     assert scheme is not None
-    made = quantize(legal, model_ranges(legal, statistics, DEFAULT_METHOD), scheme)
+    made = quantize(legal, known.ranges(DEFAULT_METHOD, 99.99, "affine"), scheme)
     return correct(made, legal, data).model
 
 

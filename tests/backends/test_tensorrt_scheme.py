@@ -294,7 +294,7 @@ def test_trained_models_keep_their_accuracy(precision: str, trained: Classifier)
     data = stages.calibrated(model, options)
     backend = base.for_target(target)
     legal = stages.Legal(target, backend, model, phase.run(model, backend.legalize(target)))
-    made = stages.quantized(legal, SCHEMES[precision], data, options, ())
+    made = stages.quantized(legal, SCHEMES[precision], stages.known(legal, data), options, ())
     images, labels = trained.load()
     right = [
         float(np.mean(Session(m).run({"input": images})["logits"].argmax(axis=1) == labels))

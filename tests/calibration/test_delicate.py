@@ -10,6 +10,7 @@ import pytest
 import support
 
 from effc.calibration.delicate import narrow_observed
+from effc.calibration.known import Known
 from effc.calibration.readers import Dataset, open_data
 from effc.calibration.statistics import Statistics
 from effc.compiler import ir, metrics, pipeline
@@ -17,7 +18,7 @@ from effc.compiler.oracle import Session, graph_inputs
 from effc.compiler.passes.precision import Narrowed, Narrowing
 from effc.compiler.widen import widen
 from effc.core.options import CalibrationOptions, DataOptions
-from effc.stages import calibrated, extremes
+from effc.stages import calibrated
 
 LEAST_DB = 66.0
 """More than mnist_minimobile keeps in float16 throughout."""
@@ -32,7 +33,7 @@ def digits(mnist: support.Classifier) -> Calibrated:
 
 def narrowed(digits: Calibrated, least_db: float, dtype: str = "float16") -> Narrowed:
     model, data = digits
-    return narrow_observed(model, Narrowing(dtype, least_db=least_db), extremes(data, model), (), data)
+    return narrow_observed(model, Narrowing(dtype, least_db=least_db), Known.of(model, *data))
 
 
 def sqnr_db(mnist: support.Classifier, digits: Calibrated, found: Narrowed) -> float:
@@ -68,4 +69,4 @@ def test_a_model_that_takes_float16_is_searched_too(tmp_path: Path) -> None:
     model = ir.from_proto(onnx.parser.parse_model(text.replace("'", '"')))
     np.savez(tmp_path / "x.npz", x=np.random.default_rng(0).standard_normal((16, 4)).astype(np.float16))
     data = calibrated(model, CalibrationOptions(DataOptions(str(tmp_path / "x.npz"))))
-    assert narrow_observed(model, Narrowing("float16"), extremes(data, model), (), data).model
+    assert narrow_observed(model, Narrowing("float16"), Known.of(model, *data)).model

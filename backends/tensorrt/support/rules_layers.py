@@ -8,6 +8,7 @@ import numpy as np
 
 from effc.backends.tensorrt.support.rules import TABLE, Why
 from effc.compiler import ir
+from effc.compiler.passes.rewrite import input_at
 
 _GATES = {"LSTM": 3, "GRU": 2, "RNN": 1}
 _COORDINATES = ("align_corners", "asymmetric", "half_pixel", "pytorch_half_pixel", "tf_half_pixel_for_nn")
@@ -87,8 +88,8 @@ def _rounding(node: ir.Node) -> str:
 
 def _scales(node: ir.Node, mode: str) -> Why | None:
     """Scales are constant; sizes for some axes alone need the other dims fixed."""
-    value, axes = _given(node, 2), ir.attr_ints(node, "axes", ())
-    if value is None:
+    value, axes = input_at(node, 2), ir.attr_ints(node, "axes", ())
+    if value is None or 0 in (ir.shape(value) or ()):  # without elements is left out too
         open_dims = bool(axes) and ir.static_shape(node.inputs[0]) is None
         return Why("its sizes are for some axes alone, and other dims are open", "give scales") if open_dims else None
     scales = ir.const(value)
@@ -98,12 +99,6 @@ def _scales(node: ir.Node, mode: str) -> Why | None:
     for axis, scale in zip(axes or range(len(full)), scales.ravel().tolist(), strict=False):
         full[axis] = scale
     return _spatial(mode, full)
-
-
-def _given(node: ir.Node, position: int) -> ir.Value | None:
-    """An input, None where it is left out or has no elements."""
-    value = node.inputs[position] if len(node.inputs) > position else None
-    return None if value is None or 0 in (ir.shape(value) or ()) else value
 
 
 def _spatial(mode: str, scales: Sequence[float]) -> Why | None:

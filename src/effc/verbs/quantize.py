@@ -74,7 +74,7 @@ def quantize(options: QuantizeOptions, progress: Progress | None = None) -> Quan
     with progress.stage("calibrate"):
         data = stages.calibrated(prepared.model, options.calibration)
     with progress.stage("quantize"):
-        result = stages.quantized(legal, scheme, data, options.calibration, options.keep_float)
+        result = stages.quantized(legal, scheme, stages.known(legal, data), options.calibration, options.keep_float)
     with staged_file(options.output) as path:
         ir.save(result.model, path)
     stated = build.stated(options.calibration, data[0])

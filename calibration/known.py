@@ -1,0 +1,41 @@
+"""What a calibration set tells of a model's tensors, and what rewrites state of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from effc.calibration.collect import complete, stated_ranges
+from effc.calibration.ranges import ranges
+from effc.calibration.readers import Dataset
+from effc.calibration.scheme import Spacing
+from effc.calibration.statistics import Statistics
+from effc.compiler import ir
+from effc.compiler.ranges import Range
+
+
+@dataclass(frozen=True)
+class Known:
+    """A calibration set with the statistics of all tensors of one legalized model.
+
+    Attributes:
+        stated: ranges that rewrites fixed; they hold whatever the samples say.
+    """
+
+    dataset: Dataset
+    statistics: Statistics
+    stated: Mapping[str, Range]
+
+    @classmethod
+    def of(cls, model: ir.Model, dataset: Dataset, statistics: Statistics) -> Known:
+        """Measures what the statistics of the model before its legalization lack."""
+        return cls(dataset, complete(statistics, model, dataset), stated_ranges(model))
+
+    @property
+    def extremes(self) -> dict[str, Range]:
+        """Least and greatest values by tensor name."""
+        return {name: tensor.range for name, tensor in self.statistics.tensors.items()} | dict(self.stated)
+
+    def ranges(self, method: str, kept: float, spacing: Spacing) -> dict[str, Range]:
+        """`ranges.ranges` and what is stated."""
+        return ranges(self.statistics, method, kept, spacing) | dict(self.stated)
