@@ -61,6 +61,19 @@ class Finish:
         inputs = tuple(p.flattened() for p in self.inputs)
         return replace(self, output=self.output.flattened(), inputs=inputs, arrays=arrays)
 
+    def merged(self) -> Finish:
+        """The same with neighbouring dims as one wherever all operands have both of them or neither."""
+        dims = self.output.physical
+        operands = [_aligned(p, self.output) for p in self.inputs] + [a.shape for a in self.constants]
+        runs = _runs(dims, operands)
+
+        def joined(placed: Placed, shape: tuple[Dim, ...]) -> Placed:
+            return replace(placed, shape=_joined(shape, runs), block=0)
+
+        inputs = tuple(joined(p, _aligned(p, self.output)) for p in self.inputs)
+        arrays = tuple((name, a.reshape([int(d) for d in _joined(a.shape, runs)])) for name, a in self.arrays)
+        return replace(self, output=joined(self.output, dims), inputs=inputs, arrays=arrays)
+
     def bind(self, inputs: Sequence[Buffer], constants: Sequence[Buffer]) -> Apply:
         """The chain as a function, once its operands have buffers."""
         reads = {p.name: _stored(p, b, self.output) for p, b in zip(self.inputs, inputs, strict=True)}
@@ -102,9 +115,33 @@ class _Read:
 
 
 def _stored(placed: Placed, buffer: Buffer, output: Placed) -> _Read:
+    return _Read(buffer, _aligned(placed, output), len(output.shape) - len(placed.shape))
+
+
+def _aligned(placed: Placed, output: Placed) -> tuple[Dim, ...]:
+    """A tensor's physical dims, as many as the output's."""
     missing = len(output.shape) - len(placed.shape)
     lanes = (1,) if output.block and not placed.block else ()  # of one channel, so that only the lanes are missing
-    return _Read(buffer, (*(1,) * missing, *placed.physical, *lanes), missing)
+    return (*(1,) * missing, *placed.physical, *lanes)
+
+
+def _runs(dims: Sequence[Dim], operands: Sequence[Sequence[Dim]]) -> list[list[int]]:
+    """The axes that are one in all operands, in order; an axis of one element joins any, a symbol none."""
+    runs: list[list[int]] = []
+    for axis, dim in enumerate(dims):
+        last = next((a for a in reversed(runs[-1]) if dims[a] != 1), None) if runs else None
+        fixed = isinstance(dim, int) and all(isinstance(dims[a], int) for a in (runs[-1] if runs else []))
+        same = last is None or dim == 1 or all((o[axis] == 1) == (o[last] == 1) for o in operands)
+        if runs and fixed and same:
+            runs[-1].append(axis)
+        else:
+            runs.append([axis])
+    return runs
+
+
+def _joined(shape: Sequence[Dim], runs: Sequence[Sequence[int]]) -> tuple[Dim, ...]:
+    parts = [[shape[axis] for axis in run] for run in runs]
+    return tuple(p[0] if isinstance(p[0], str) else int(np.prod([int(d) for d in p])) for p in parts) or (1,)
 
 
 def _operand(read: ir.Value, reads: dict[str, _Read], index: Index, lanes: int) -> Expr:
