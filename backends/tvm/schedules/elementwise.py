@@ -54,7 +54,11 @@ def copy(source: Placed, target: Placed, lanes: int) -> Kernel:
 
 def everywhere(shape: Sequence[Expr], lanes: int, write: Write, work: int = 1) -> None:
     """Call `write` for every vector of a tensor: steps of some vectors of a row, or of some short rows, in tasks."""
-    *outer, row = shape or (1,)
+    if not shape or not isinstance(shape[-1], int | tirx.IntImm):  # one element, or one for each of a batch
+        with tasks(product(shape), work * fixed(shape)) as task:
+            write(unravel(task, shape), 1)
+        return
+    *outer, row = shape
     short = bool(outer) and int(row) <= _WIDE * lanes and isinstance(outer[-1], int | tirx.IntImm)
     many = int(outer.pop()) if short else int(row)
     size = _WIDE if short else _WIDE * lanes

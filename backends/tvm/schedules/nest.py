@@ -104,8 +104,8 @@ def load(buffer: Buffer, *index: Expr | int, lanes: int = 1) -> Expr:
 
 def store(buffer: Buffer, value: Expr, *index: Expr | int, lanes: int = 1) -> None:
     """Write a vector along the last axis from `index` on."""
-    last = index[-1] if lanes == 1 else T.Ramp(index[-1], 1, lanes)
-    T.buffer_store(buffer, value, [*index[:-1], last])
+    place = index if lanes == 1 else (*index[:-1], T.Ramp(index[-1], 1, lanes))
+    T.buffer_store(buffer, value, list(place))
 
 
 def splat(value: Expr, lanes: int) -> Expr:

@@ -185,10 +185,7 @@ class _Nest:
 
     def _store(self, place: Sequence[Expr | int], value: Expr, lanes: int) -> None:
         index = self.work.target(place)
-        if index:
-            store(self.out, self.apply(value, index, lanes), *index, lanes=lanes)
-        else:
-            T.buffer_store(self.out, self.apply(value, (), 1), [])
+        store(self.out, self.apply(value, index, lanes), *index, lanes=lanes)
 
 
 @dataclass(frozen=True)
