@@ -19,7 +19,7 @@ from effc.core.progress import Progress
 MOST_SAMPLES = 128
 _HARDEST = 5
 _HELD_BYTES = 1 << 27
-_MARGIN = 10.0**0.05
+_MARGIN = 10.0**0.1
 """Other samples have somewhat more noise than those that the layers were chosen by."""
 _LARGEST = 1e30
 

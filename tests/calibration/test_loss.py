@@ -19,7 +19,7 @@ COUNT = 64
 EVEN = np.linspace(0.5, 1.5, COUNT)
 RARE = np.where(np.arange(COUNT) == 7, 33.0, 1.0) / 1.5
 """The same total as EVEN, a third of it in one sample."""
-MARGIN = 10.0**0.05
+MARGIN = 10.0**0.1
 
 
 def loss(*outputs: np.ndarray, signal: float = 1.0) -> Loss:
