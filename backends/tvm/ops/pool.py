@@ -65,6 +65,8 @@ def _accepts_whole(node: ir.Node) -> str | None:
         return "its image's sides are not known"
     if ir.numpy_dtype(node.inputs[0]) != np.float32:
         return "it is not float32"
+    if len(shape) == 3 and not node.op_type.startswith("Global"):
+        return "it may be a sequence"
     if _axes(node, len(shape)) != tuple(range(2, len(shape))):
         return "it reduces other axes than an image's"
     return _one_channel(node)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -66,7 +66,7 @@ class Family:
 
 Table = dict[str, list[Family]]
 FAMILIES: Table = {}
-"""By op; several families of one op take different nodes, the first registered goes first."""
+"""By op; several families of one op have different forms, or take different nodes."""
 INTEGER: Table = {}
 """Families whose kernels read the integers behind DequantizeLinear themselves; where one takes a node, it goes first."""
 
@@ -96,4 +96,19 @@ def is_integer(node: ir.Node) -> bool:
 
 def _taking(node: ir.Node, table: Table) -> Family | None:
     families = table.get(node.op_type, []) if node.domain in ("", "ai.onnx") else []
-    return next((family for family in families if family.accepts(node) is None), None)
+    found = [family for family in families if family.accepts(node) is None]
+    return _joined(found) if len(found) > 1 else next(iter(found), None)
+
+
+def _joined(families: Sequence[Family]) -> Family:
+    """One that has the forms of all; where several have a form the first one does it."""
+
+    def lower(group: Group, site: Site) -> Kernel:
+        assert group.anchor is not None
+        chosen = next(family for family in families if site.form in family.forms(group.anchor))
+        return chosen.lower(group, site)
+
+    def forms(node: ir.Node) -> tuple[Form, ...]:
+        return tuple(dict.fromkeys(form for family in families for form in family.forms(node)))
+
+    return Family(lower, families[0].accepts, forms, any(family.strided for family in families))
