@@ -10,7 +10,7 @@ from tvm import relax, tirx
 
 from effc.backends.tvm.cpu import Cpu
 from effc.backends.tvm.importer import imported, settled
-from effc.backends.tvm.ops import conv, dense, integer, pool, rows  # noqa: F401  (fill the tables)
+from effc.backends.tvm.ops import conv, dense, images, integer, move, pool, reduce, rows  # noqa: F401  (fill the tables)
 from effc.backends.tvm.ops.elementwise import elementwise
 from effc.backends.tvm.ops.table import Form, Site, find, is_integer
 from effc.backends.tvm.plan import symbols
@@ -21,9 +21,10 @@ from effc.backends.tvm.plan.layouts import forms
 from effc.backends.tvm.plan.norms import normalized
 from effc.backends.tvm.plan.placed import Dim, Placed
 from effc.backends.tvm.plan.views import View, landing, viewed
-from effc.backends.tvm.schedules.elementwise import copy, transform
+from effc.backends.tvm.schedules.elementwise import copy
 from effc.backends.tvm.schedules.expressions import TABLE
 from effc.backends.tvm.schedules.nest import Kernel
+from effc.backends.tvm.schedules.transform import transform
 from effc.compiler import ir
 
 OURS = "effc.scheduled"
