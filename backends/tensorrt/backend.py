@@ -73,8 +73,9 @@ class TensorRTBackend:
 
         return explain(artifact, feeds)
 
-    def unrunnable(self) -> str | None:
+    def unrunnable(self, target: Target) -> str | None:
         """An engine runs on a GPU."""
+        del target
         from effc.core import device
 
         return device.no_gpu()
