@@ -10,7 +10,7 @@ from tvm import relax, tirx
 
 from effc.backends.tvm.cpu import Cpu
 from effc.backends.tvm.importer import imported, settled
-from effc.backends.tvm.ops import conv, dense, images, integer, move, pool, reduce, rows  # noqa: F401  (fill the tables)
+from effc.backends.tvm.ops import families  # noqa: F401  (fills the tables)
 from effc.backends.tvm.ops.elementwise import elementwise
 from effc.backends.tvm.ops.table import Form, Site, find, is_integer
 from effc.backends.tvm.plan import symbols
