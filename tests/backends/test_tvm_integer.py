@@ -111,6 +111,43 @@ def pool(op: str, image: Dims, **attributes: object) -> Case:
     return write
 
 
+def moved(op: str, images: list[Dims], *constants: np.ndarray, **attributes: object) -> Case:
+    """Q/DQ, a mover with the same scale on both sides, Q/DQ; a convolution reads it."""
+
+    def write(g: Graph) -> None:
+        read = [g.pair(g.input(dims)) for dims in images]
+        y = g.pair(g.node(op, *read, *(g.constant(c) if c.size else "" for c in constants), **attributes))
+        channels = sum(dims[1] for dims in images)
+        g.output(g.pair(g.node("Conv", y, g.weight(16, channels, 1, 1)), 0.015, 5))
+
+    return write
+
+
+def residual(image: Dims, *, relu: bool) -> Case:
+    """Two convolutions of one tensor, their sum in the second one's kernel."""
+
+    def write(g: Graph) -> None:
+        x, channels = g.pair(g.input(image)), image[1]
+        a = g.pair(g.node("Conv", x, g.weight(channels, channels, 1, 1), g.bias(channels)), 0.03, -4)
+        b = g.node("Conv", a, g.weight(channels, channels, 3, 3), g.bias(channels), pads=[1, 1, 1, 1])
+        total = g.node("Add", x, b)
+        g.output(g.pair(g.node("Relu", total) if relu else total, 0.015, -30))
+
+    return write
+
+
+def gated(image: Dims) -> Case:
+    """`x * HardSigmoid(Conv(mean(x)))`, in bytes."""
+
+    def write(g: Graph) -> None:
+        x, channels = g.pair(g.input(image)), image[1]
+        mean = g.pair(g.node("GlobalAveragePool", x), 0.004, 3)
+        gate = g.node("HardSigmoid", g.node("Conv", mean, g.weight(channels, channels, 1, 1), g.bias(channels)))
+        g.output(g.pair(g.node("Mul", x, g.pair(gate, 1 / 255, -128)), 0.015, 0))
+
+    return write
+
+
 def dense(rows: Dims, outputs: int, **attributes: int) -> Case:
     """Q/DQ, Gemm or MatMul, Q/DQ."""
 
@@ -161,6 +198,14 @@ CASES: dict[str, Case] = {
     "mean without its axes": pool("ReduceMean", (1, 21, 6, 6), keepdims=0),
     "average": pool("AveragePool", (1, 16, 9, 9), kernel_shape=[3, 3], strides=[2, 2], **SAME),
     "average with its padding": pool("AveragePool", (1, 16, 9, 9), kernel_shape=[3, 3], count_include_pad=1, **SAME),
+    "residual": residual((1, 32, 7, 7), relu=False),
+    "residual, odd, relu": residual((1, 19, 8, 8), relu=True),
+    "gate": gated((2, 24, 6, 6)),
+    "joined": moved("Concat", [(1, 16, 5, 5), (1, 32, 5, 5)], axis=1),
+    "joined, odd": moved("Concat", [(1, 5, 5, 5), (1, 7, 5, 5)], axis=1),
+    "enlarged": moved("Resize", [(1, 16, 5, 5)], np.empty(0), np.array([1, 1, 2, 2], np.float32), mode="nearest"),
+    "padded": moved("Pad", [(1, 16, 5, 5)], np.array([0, 0, 1, 2, 0, 0, 1, 0])),
+    "largest": moved("MaxPool", [(1, 20, 9, 9)], kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1]),
     "maximum": pool("MaxPool", (1, 20, 9, 9), kernel_shape=[3, 3], strides=[2, 2], **SAME),
 }
 

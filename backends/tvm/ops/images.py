@@ -25,8 +25,9 @@ def _forms(node: ir.Node) -> tuple[Form, ...]:
 
 def _accepts(node: ir.Node) -> str | None:
     shape = ir.shape(node.inputs[0]) or ()
-    if ir.numpy_dtype(node.inputs[0]) != np.float32:
-        return "it is not float32"
+    bytes_too = node.op_type == "Resize" and ir.attr_str(node, "mode", "nearest") == "nearest"
+    if ir.numpy_dtype(node.inputs[0]) not in ((np.float32, np.int8, np.uint8) if bytes_too else (np.float32,)):
+        return "it is neither of float32 nor of bytes"
     if any(v is not None and ir.const(v) is None for v in node.inputs[1:]):
         return "its parameters are not constant"
     made = ir.shape(node.outputs[0]) or ()
@@ -182,8 +183,8 @@ def _accepts_concat(node: ir.Node) -> str | None:
         return "it does not join an image's channels"
     if any(v is None or ir.const(v) is not None or (ir.shape(v) or (0, 1))[1] == 1 for v in node.inputs):
         return "a part is constant, or of one channel"
-    if any(ir.numpy_dtype(v) != np.float32 for v in node.inputs):
-        return "it is not float32"
+    if any(ir.numpy_dtype(v) not in (np.float32, np.int8, np.uint8) for v in node.inputs):
+        return "it is neither of float32 nor of bytes"
     reasons = [flat(node), *(None if isinstance((ir.shape(v) or ())[1], int) else "unknown" for v in node.inputs)]
     return next((reason for reason in reasons if reason), None)
 

@@ -28,8 +28,10 @@ _KINDS = {
 def _accepts(node: ir.Node) -> str | None:
     if len([v for v in node.outputs if v.name]) > 1:
         return "the places of the largest values are wanted"
-    if ir.numpy_dtype(node.inputs[0]) != np.float32:
-        return "it is not float32"
+    if ir.numpy_dtype(node.inputs[0]) not in (
+        (np.float32, np.int8, np.uint8) if node.op_type == "MaxPool" else (np.float32,)
+    ):
+        return "it is neither of float32 nor of bytes"
     return flat(node) or _one_channel(node)
 
 

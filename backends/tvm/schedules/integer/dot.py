@@ -61,7 +61,7 @@ def as_type(dtype: str, lanes: int) -> str:
 
 def filled(value: int) -> Expr:
     """A word of four equal bytes."""
-    return tirx.const(int(np.full(WORD, value & 255, np.uint8).view(np.int32)[0]), "int32")
+    return T.reinterpret("int32", splat(tirx.const(value & 255, "uint8"), WORD))
 
 
 def _by_output(weight: Array) -> Array:
