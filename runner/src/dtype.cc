@@ -44,15 +44,18 @@ double real(DType dtype, const void* data) {
   return dtype.bits == 32 ? read<float>(data) : read<double>(data);
 }
 
+template <typename Signed, typename Unsigned>
+double integer(DType dtype, const void* data) {
+  if (dtype.code == kInt) return static_cast<double>(read<Signed>(data));
+  return static_cast<double>(read<Unsigned>(data));
+}
+
 double whole(DType dtype, const void* data) {
-  const bool is_signed = dtype.code == kInt;
   switch (dtype.bits) {
-    case 8: return is_signed ? read<std::int8_t>(data) : read<std::uint8_t>(data);
-    case 16: return is_signed ? read<std::int16_t>(data) : read<std::uint16_t>(data);
-    case 32: return is_signed ? read<std::int32_t>(data) : read<std::uint32_t>(data);
-    default:
-      return is_signed ? static_cast<double>(read<std::int64_t>(data))
-                       : static_cast<double>(read<std::uint64_t>(data));
+    case 8: return integer<std::int8_t, std::uint8_t>(dtype, data);
+    case 16: return integer<std::int16_t, std::uint16_t>(dtype, data);
+    case 32: return integer<std::int32_t, std::uint32_t>(dtype, data);
+    default: return integer<std::int64_t, std::uint64_t>(dtype, data);
   }
 }
 
