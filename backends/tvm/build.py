@@ -10,6 +10,7 @@ from effc.backends.tvm.cpu import Cpu
 from effc.backends.tvm.described import Called, Described
 from effc.backends.tvm.plan.group import Group
 from effc.compiler import ir
+from effc.core.options import Tuning
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class Job:
         source: the legalized ONNX file, with Q/DQ where it is quantized.
         library: the file to write.
         processes: how many compile kernels at once.
+        tuning: the search for tiles; None takes what the databases know.
     """
 
     source: Path
@@ -27,6 +29,7 @@ class Job:
     cpu: Cpu
     machine: str
     processes: int
+    tuning: Tuning | None = None
 
 
 def build(job: Job) -> None:
@@ -37,23 +40,24 @@ def build(job: Job) -> None:
         BackendFailed: the linker refused.
     """
     from effc.backends.tvm import compile, module
+    from effc.backends.tvm.search.tune import lowering
     from effc.backends.tvm.toolchain.compilers import link
 
     model = ir.load(job.source)
-    made = module.write(model, job.cpu)
+    made = module.write(model, job.cpu, lowering(job.cpu, job.machine, job.tuning))
     with tempfile.TemporaryDirectory(prefix="effc-tvm-") as scratch:
         compiled = compile.objects(made.module, job.cpu, Path(scratch), job.processes)
         link(compiled.objects, job.library, job.machine)
-    calls = tuple(_called(made.groups.get(variable), kernel) for variable, kernel in compiled.calls)
+    calls = tuple(_called(made.groups.get(name), kernel, ours) for name, kernel, ours in compiled.calls)
     inputs, outputs = (tuple(v.name or "" for v in values) for values in (model.graph.inputs, model.graph.outputs))
     Described(inputs, outputs, calls).write(job.library.parent)
 
 
-def _called(group: Group | None, kernel: str) -> Called:
+def _called(group: Group | None, kernel: str, ours: bool) -> Called:
     """A call with the nodes of its group; those of TVM's own ops inside a node have none."""
     if group is None:
-        return Called(kernel, "", (), "")
+        return Called(kernel, "", (), "", ours)
     first = group.anchor or group.tail[0]
     kinds = [str(ir.numpy_dtype(v)) for v in (*first.inputs, *first.outputs) if v is not None]
-    whole = any(kind in ("int8", "uint8") for kind in kinds[:1])
-    return Called(kernel, first.op_type, tuple(node.name or "" for node in group.nodes), "int8" if whole else kinds[-1])
+    precision = "int8" if kinds[0] in ("int8", "uint8") else kinds[-1]
+    return Called(kernel, first.op_type, tuple(node.name or "" for node in group.nodes), precision, ours)

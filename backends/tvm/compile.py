@@ -15,6 +15,8 @@ from tvm.tirx import compilation_pipeline
 from effc.backends.tvm import forks
 from effc.backends.tvm.cpu import Cpu
 
+OURS = "effc.scheduled"
+"""The attribute of functions with a schedule of ours."""
 _PIPELINE = "effc"
 
 
@@ -33,11 +35,11 @@ class Compiled:
 
     Attributes:
         objects: one file of each kernel, one of the program and its constants.
-        calls: (variable, kernel) of each call in `main`, in order.
+        calls: (variable, kernel, whether its schedule is ours) of each call in `main`, in order.
     """
 
     objects: tuple[Path, ...]
-    calls: tuple[tuple[str, str], ...]
+    calls: tuple[tuple[str, str, bool], ...]
 
 
 def objects(module: tvm.IRModule, cpu: Cpu, folder: Path, processes: int) -> Compiled:
@@ -65,16 +67,17 @@ def objects(module: tvm.IRModule, cpu: Cpu, folder: Path, processes: int) -> Com
     program = vm_build._vmlink(builder, target, ext_libs=held)
     packed = tvm.get_global_func("runtime.ModulePackImportsToLLVM")(program.mod, False, str(target), "")
     packed.write_to_file(str(folder / "program.o"))
-    return Compiled((*paths, folder / "program.o"), tuple(_calls(fused["main"])))
+    return Compiled((*paths, folder / "program.o"), tuple(_calls(fused)))
 
 
-def _calls(main: relax.Function) -> Iterator[tuple[str, str]]:
-    """(variable, kernel) of each kernel that `main` calls."""
-    for block in main.body.blocks:
+def _calls(module: tvm.IRModule) -> Iterator[tuple[str, str, bool]]:
+    """(variable, kernel, whether its schedule is ours) of each kernel that `main` calls."""
+    for block in module["main"].body.blocks:
         for binding in block.bindings:
             value = binding.value
             if isinstance(value, relax.Call) and value.op.same_as(tvm.ir.Op.get("relax.call_tir")):
-                yield binding.var.name, value.args[0].name_hint
+                kernel = value.args[0]
+                yield binding.var.name, kernel.name_hint, OURS in module[kernel].attrs
 
 
 def kernels_library(functions: Sequence[tirx.PrimFunc], cpu: Cpu) -> tvm.runtime.Module:

@@ -23,12 +23,14 @@ class Called:
         kernel: the function's name in the library.
         nodes: ONNX nodes that it does.
         precision: what it computes in.
+        scheduled: whether the schedule is ours.
     """
 
     kernel: str
     op: str
     nodes: tuple[str, ...]
     precision: str
+    scheduled: bool
 
 
 @dataclass(frozen=True)

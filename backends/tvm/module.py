@@ -8,11 +8,12 @@ from dataclasses import dataclass, field, replace
 import tvm
 from tvm import relax, tirx
 
+from effc.backends.tvm.compile import OURS
 from effc.backends.tvm.cpu import Cpu
 from effc.backends.tvm.importer import imported, settled
 from effc.backends.tvm.ops import families  # noqa: F401  (fills the tables)
 from effc.backends.tvm.ops.elementwise import elementwise
-from effc.backends.tvm.ops.table import Form, Site, find, is_integer
+from effc.backends.tvm.ops.table import Family, Form, Site, find, is_integer
 from effc.backends.tvm.plan import symbols
 from effc.backends.tvm.plan.affine import DQ, Q, is_single
 from effc.backends.tvm.plan.group import Group, Rules, grouped
@@ -25,10 +26,9 @@ from effc.backends.tvm.schedules.elementwise import copy
 from effc.backends.tvm.schedules.expressions import TABLE
 from effc.backends.tvm.schedules.nest import Kernel
 from effc.backends.tvm.schedules.transform import transform
+from effc.backends.tvm.search.choices import Lowering
 from effc.compiler import ir
 
-OURS = "effc.scheduled"
-"""The attribute of functions that no later pass may touch."""
 _OPAQUE = 8
 
 
@@ -49,15 +49,16 @@ def build(model: ir.Model, cpu: Cpu) -> tvm.IRModule:
     return write(model, cpu).module
 
 
-def write(model: ir.Model, cpu: Cpu) -> Written:
-    """The model for a CPU."""
-    writer = _Writer(cpu)
+def write(model: ir.Model, cpu: Cpu, lower: Lowering | None = None) -> Written:
+    """The model for a CPU. `lower` decides the tiles; None takes the ranking's first."""
+    writer = _Writer(cpu, lower or ranked)
     return Written(writer.write(model), writer.groups)
 
 
 @dataclass
 class _Writer:
     cpu: Cpu
+    lower: Lowering
     builder: relax.BlockBuilder = field(default_factory=relax.BlockBuilder)
     symbols: dict[str, tirx.Var] = field(default_factory=dict)
     held: dict[tuple[ir.Value, int], relax.Expr] = field(default_factory=dict)
@@ -102,7 +103,7 @@ class _Writer:
             if view is not None:
                 placed[target], target = _through(target, view), view.base
         site = Site(self.cpu, placed, form)
-        kernel = family.lower(group, site) if family else elementwise(group, site)
+        kernel = self.lower(family, group, site) if family else elementwise(group, site)
         by_name = {v.name: v for v in group.reads}
         inputs = [self._input(by_name[p.name], p) for p in kernel.inputs]
         self._store(target, kernel.outputs[0].block, self._call(kernel, inputs, name))
@@ -178,6 +179,11 @@ class _Writer:
         return symbols.evaluate(dim, known)
 
 
+def ranked(family: Family, group: Group, site: Site) -> Kernel:
+    """The kernel with the ranking's first tile."""
+    return family.lower(group, site)
+
+
 def is_elementwise(node: ir.Node) -> bool:
     """Whether the node is an expression on its operands' elements; Q and DQ are with one scale for the tensor."""
     if node.op_type not in TABLE or node.domain not in ("", "ai.onnx"):
@@ -191,7 +197,8 @@ def _rows(value: ir.Value) -> Placed:
 
 def _placed(value: ir.Value, block: int) -> Placed:
     dims = ir.shape(value) or ()
-    blocked = block if len(dims) >= 3 and isinstance(dims[1], int) and dims[1] > 1 or block == 0 else 0
+    wide = len(dims) >= 3 and isinstance(dims[1], int) and dims[1] > 1
+    blocked = block if wide else 0
     return Placed(value.name or "", dims, str(ir.numpy_dtype(value) or "float32"), blocked)
 
 

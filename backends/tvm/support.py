@@ -2,11 +2,143 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
+from effc.backends.tvm.plan.symbols import names
+from effc.backends.tvm.taken import IMPORTED, WRONG
 from effc.compiler import ir
 from effc.core.errors import Refusal
 
+Check = Callable[[ir.Node], str | None]
+_TYPES = frozenset(
+    {
+        *(ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE, ir.DataType.BOOL),
+        *(ir.DataType.INT8, ir.DataType.INT16, ir.DataType.INT32, ir.DataType.INT64),
+        *(ir.DataType.UINT8, ir.DataType.UINT16, ir.DataType.UINT32, ir.DataType.UINT64),
+    }
+)
+_CHECKS: dict[str, Check] = {}
+
 
 def refusals(model: ir.Model) -> tuple[Refusal, ...]:
-    """Every node that neither takes, in graph order."""
-    del model
-    return ()
+    """Every input and node that the backend cannot take, in graph order."""
+    graph = model.graph
+    inputs = [Refusal(v.name or "?", "input", *found) for v in graph.inputs if (found := _input(v)) is not None]
+    known = frozenset(name for v in graph.inputs for dim in ir.shape(v) or () for name in names(str(dim)))
+    nodes = ((node, _reason(node, known)) for node in graph)
+    return (*inputs, *(_refusal(node, reason) for node, reason in nodes if reason is not None))
+
+
+def _refusal(node: ir.Node, reason: str) -> Refusal:
+    return Refusal(node.name or node.outputs[0].name or "?", node.op_type, reason)
+
+
+def _input(value: ir.Value) -> tuple[str, str] | None:
+    """Only the first dim of an input may be symbolic: a dynamic batch."""
+    dims = ir.shape(value)
+    if dims is None or any(not isinstance(d, int) for d in dims[1:]):
+        hint = f"fix it: --shape {value.name}:1x..."
+        return f"only the batch may be symbolic in a TVM library, its shape is {dims}", hint
+    if dims and dims[0] == "?":
+        return "its first dim has no name", f"fix it: --shape {value.name}:1x..."
+    return None
+
+
+def _reason(node: ir.Node, known: frozenset[str]) -> str | None:
+    if node.domain not in ("", "ai.onnx"):
+        return f"the operator domain {node.domain!r} is not known"
+    if any(attribute.type.name in ("GRAPH", "GRAPHS") for attribute in node.attributes.values()):
+        return "it has a subgraph, and libraries are compiled as one straight run"
+    if node.op_type in WRONG:
+        return WRONG[node.op_type]
+    if node.op_type not in IMPORTED:
+        return "neither our schedules nor TVM's importer have it"
+    return next(_reasons(node, known), None)
+
+
+def _reasons(node: ir.Node, known: frozenset[str]) -> Iterator[str]:
+    for value in (*node.inputs, *node.outputs):
+        if value is not None and value.dtype is not None and value.dtype not in _TYPES:
+            yield f"{value.name!r} is {value.dtype.name.lower()}, which the kernels have not"
+    for value in node.outputs:
+        dims = ir.shape(value)
+        unknown = [d for d in dims or () if not isinstance(d, int) and not names(d) <= known]
+        if value.name and (dims is None or unknown):
+            yield f"the shape of {value.name!r} depends on values: {dims}"
+    check = _CHECKS.get(node.op_type)
+    if check is not None and (reason := check(node)) is not None:
+        yield reason
+
+
+def _check(*ops: str) -> Callable[[Check], Check]:
+    def register(function: Check) -> Check:
+        _CHECKS.update(dict.fromkeys(ops, function))
+        return function
+
+    return register
+
+
+def _used(node: ir.Node, position: int) -> bool:
+    """Whether an output is there and anybody takes it."""
+    found = node.outputs[position : position + 1]
+    return any(v.name and (v.uses() or v.is_graph_output()) for v in found)
+
+
+@_check("LayerNormalization")
+def layer_normalization(node: ir.Node) -> str | None:
+    """Its statistics are placeholders in TVM."""
+    return "TVM puts out no mean and deviation" if _used(node, 1) or _used(node, 2) else None
+
+
+@_check("MaxPool")
+def max_pool(node: ir.Node) -> str | None:
+    """Where the maxima were is not put out."""
+    return "TVM puts out no indices" if _used(node, 1) else None
+
+
+@_check("BatchNormalization")
+def batch_normalization(node: ir.Node) -> str | None:
+    """Inference alone."""
+    return "it trains" if ir.attr_int(node, "training_mode", 0) else None
+
+
+@_check("Dropout")
+def dropout(node: ir.Node) -> str | None:
+    """Inference alone, without the mask."""
+    return "TVM puts out no mask" if _used(node, 1) else None
+
+
+@_check("TopK")
+def top_k(node: ir.Node) -> str | None:
+    """How many is a constant; the order is by value."""
+    if ir.const(node.inputs[1]) is None:
+        return "how many are taken is computed"
+    return None if ir.attr_int(node, "sorted", 1) else "TVM sorts what it takes"
+
+
+@_check("Resize")
+def resize(node: ir.Node) -> str | None:
+    """Images in their last two dims, by constant sizes, in the modes that TVM computes as ONNX does."""
+    if ir.attr_int(node, "antialias", 0) or ir.attr_str(node, "keep_aspect_ratio_policy", "stretch") != "stretch":
+        return "TVM has no anti-aliasing and keeps no aspect ratio"
+    if "axes" in node.attributes:
+        return "it names axes"
+    if ir.attr_str(node, "coordinate_transformation_mode", "half_pixel") == "tf_crop_and_resize":
+        return "TVM crops nothing while it resizes"
+    if all(ir.const(v) is None for v in node.inputs[2:]):
+        return "its size is computed"
+    shapes = ir.shape(node.inputs[0]) or (), ir.shape(node.outputs[0]) or ()
+    if len(shapes[0]) not in (3, 4, 5) or shapes[0][:2] != shapes[1][:2]:
+        return "not only its spatial dims are resized"
+    return None
+
+
+@_check("ReduceMax", "ReduceMin", "ReduceMean", "ReduceSum", "ReduceProd", "Pad", "Tile", "Expand", "Reshape", "Slice", "Squeeze", "Unsqueeze", "Split", "CumSum", "Range", "Trilu")
+def parameters(node: ir.Node) -> str | None:
+    """Their parameters are constants."""
+    computed = [v.name for v in node.inputs[_FIRST.get(node.op_type, 1) :] if v is not None and ir.const(v) is None]
+    return f"its parameter {computed[0]!r} is computed" if computed else None
+
+
+_FIRST = {"Range": 0}
+"""Where the parameters begin, if not behind the first input."""

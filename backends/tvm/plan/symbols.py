@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import operator
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,21 +16,23 @@ _OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
 }
 
 
+_NAME = re.compile(r"[A-Za-z_][\w.]*")
+_FUNCTIONS = frozenset({"floor"})
+
+
 def names(dim: str) -> frozenset[str]:
     """The symbols in an expression; the whole text where it is none."""
-    try:
-        found = [node for node in ast.walk(ast.parse(dim, mode="eval")) if isinstance(node, ast.Name)]
-    except SyntaxError:
+    if dim == "?":
         return frozenset((dim,))
-    return frozenset(node.id for node in found)
+    return frozenset(_NAME.findall(dim)) - _FUNCTIONS
 
 
 def evaluate(dim: str, symbols: Mapping[str, Any]) -> Any:
     """The expression over what stands for its symbols. Raises KeyError where it is none, or has another symbol."""
-    if dim in symbols:
-        return symbols[dim]
+    places = {name: f"_{i}" for i, name in enumerate(sorted(names(dim)))}
+    text = _NAME.sub(lambda found: places.get(found[0], found[0]), dim)
     try:
-        return _value(ast.parse(dim, mode="eval").body, symbols)
+        return _value(ast.parse(text, mode="eval").body, {place: symbols[name] for name, place in places.items()})
     except SyntaxError:
         raise KeyError(dim) from None
 
