@@ -10,8 +10,8 @@ from pathlib import Path
 
 from effc.cli import arguments
 
-SPEAK_FOR_OTHERS = {"download.py", "suite.py", "trtexec.py"}
-"""Files whose options are pip's, trtexec's and those of a command of their own."""
+SPEAK_FOR_OTHERS = {"bundle.py", "compilers.py", "device.py", "emulated.py", "runtime.py", "suite.py", "trtexec.py", "wheels.py"}
+"""Files whose options are CMake's, a linker's, effc-run's, pip's, trtexec's and those of a command of their own."""
 
 
 def options(parser: argparse.ArgumentParser) -> Iterator[str]:
