@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import tvm_models
 from effc.backends.tvm.toolchain import device
 from effc.backends.tvm.toolchain.bundle import bundle
 from effc.core.artifact import Artifact
-from effc.core.errors import BadInput
+from effc.core.errors import BackendFailed, BadInput
 
 ROWS = (1, 1, 3, 2)
 """Rows of four calls: two share a process, the others have shapes of their own."""
@@ -56,6 +57,18 @@ def test_other_machines_artifact_is_refused(libraries: Path, emulated: Path, tmp
     (spoiled / "manifest.json").write_text(text.replace(Artifact.open(spoiled).manifest.target, "tvm-arm64-fp32"))
     with pytest.raises(BadInput, match=r"model\.so: it is for x86, this machine is arm64"):
         device.run(Artifact.open(spoiled), [tvm_models.feeds("dense")])
+
+
+def test_cpu_without_the_instructions(emulated: Path, tmp_path: Path) -> None:
+    """Found before the run where the manifest says what is needed, else by the kernel itself."""
+    call = [tvm_models.feeds("integer")]
+    with pytest.raises(BackendFailed, match="uses instructions that this CPU lacks"):
+        device.run(Artifact.open(emulated / "integer"), call, cpu="cortex-a53")
+    folder = Path(shutil.copytree(emulated / "integer", tmp_path / "integer"))
+    replace(Artifact.open(folder).manifest, toolchain={"cpu_requires": "asimd asimddp"}).write(folder, {})
+    with pytest.raises(BadInput, match="needs instructions that this CPU lacks: asimddp"):
+        device.run(Artifact.open(folder), call, cpu="cortex-a53")
+    assert len(device.run(Artifact.open(folder), call)) == 1
 
 
 def test_bundle_is_whole() -> None:

@@ -20,12 +20,15 @@ from effc.backends.tvm.toolchain.machines import Machine, for_target, named
 from effc.core.artifact import Artifact
 from effc.core.errors import BackendFailed, BackendMissing, BadInput
 from effc.core.manifest import TensorInfo
+from effc.core.target import Target
 
 Array = NDArray[np.generic]
 Feeds = Mapping[str, Array]
 
 CPU = "neoverse-n1"
-"""An ARMv8.2 with dot products and half precision, which every version of the emulator knows."""
+"""An ARMv8.2 with dot products and half precision: what targets that name no CPU are built for."""
+_EMULATED = ("cortex-a53", "cortex-a72", "cortex-a76", CPU)
+"""CPUs that every qemu since 7.2 knows; others become the one that can do everything."""
 DEADLINE_S = 1800.0
 _PREFIX = "QEMU_LD_PREFIX"
 _STAGE = "run on a device"
@@ -52,20 +55,35 @@ def transport(machine: str, cpu: str = CPU) -> tuple[str, ...]:
     return (program, "-cpu", cpu, *_sysroot(wanted))
 
 
-def run(artifact: Artifact, calls: Sequence[Feeds], threads: int = 1, cpu: str = CPU) -> list[dict[str, Array]]:
+def run(artifact: Artifact, calls: Sequence[Feeds], threads: int = 1, cpu: str = "") -> list[dict[str, Array]]:
     """Outputs of each call; neighbours of one shape share a process. Feeds are in the artifact's own form.
+
+    Args:
+        cpu: what is emulated; the CPU that the target names unless given.
 
     Raises:
         BackendMissing: no emulator, or nothing to build effc-run with.
         BackendFailed: effc-run failed or crashed.
     """
     machine = for_target(artifact.target).name
-    command = [*transport(machine, cpu), str(bundle(machine).runner), str(artifact.folder), "--threads", str(threads)]
+    command = [
+        *transport(machine, cpu or _cpu(artifact.target)),
+        str(bundle(machine).runner),
+        str(artifact.folder),
+        "--threads",
+        str(threads),
+    ]
     command += ["--input", "-", "--output", "-"]
     outputs: list[dict[str, Array]] = []
     for _, group in itertools.groupby(calls, key=lambda feeds: _dims(artifact.manifest.inputs, feeds)):
         outputs += _several(command, artifact, list(group))
     return outputs
+
+
+def _cpu(target: Target) -> str:
+    if not target.suffixes:
+        return CPU
+    return target.suffixes[0] if target.suffixes[0] in _EMULATED else "max"
 
 
 def _several(command: list[str], artifact: Artifact, calls: list[Feeds]) -> list[dict[str, Array]]:
