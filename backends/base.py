@@ -17,7 +17,7 @@ import effc.backends
 from effc.core.artifact import Artifact
 from effc.core.errors import BackendMissing, BadInput, Refusal
 from effc.core.manifest import TensorInfo
-from effc.core.options import EngineOptions, Profile
+from effc.core.options import EngineOptions, Profile, Tuning
 from effc.core.progress import Progress
 from effc.core.target import Target
 from effc.core.worker import Worker
@@ -54,6 +54,7 @@ class EmitOptions:
         io: "onnx" keeps the ONNX model's names, dtypes and layout; "native" gives the backend's own.
         engine, profiles, timing_cache: for TensorRT; see `core.options`.
         defer: write all but the main file, which a `Sealing` backend's `finish` makes elsewhere.
+        tuning: search for tiles, for TVM.
         progress: told how far a long emission is.
         child: what a `Sealing` backend started in advance; without it, `finish` starts its own.
     """
@@ -63,6 +64,7 @@ class EmitOptions:
     profiles: tuple[Profile, ...] = ()
     timing_cache: str | None = None
     defer: bool = False
+    tuning: Tuning | None = None
     progress: Progress = field(default_factory=Progress)
     child: Worker | None = None
 

@@ -8,13 +8,16 @@ from pathlib import Path
 
 from effc.backends.base import EmitOptions, Emitted
 from effc.backends.tvm.build import Job
-from effc.backends.tvm.cpu import for_target
+from effc.backends.tvm.cpu import Cpu, for_target
+from effc.backends.tvm.cpu import host as own_cpu
 from effc.backends.tvm.described import FILE_NAME as KERNELS
 from effc.backends.tvm.toolchain import machines
 from effc.backends.tvm.toolchain.compilers import compiler
 from effc.compiler import ir
 from effc.core import host, worker
+from effc.core.errors import BadInput
 from effc.core.manifest import TensorInfo
+from effc.core.options import Tuning
 from effc.core.target import Target
 
 FILE_NAME = "model.so"
@@ -34,13 +37,24 @@ def emit(model: ir.Model, target: Target, options: EmitOptions, folder: Path) ->
     with tempfile.TemporaryDirectory(prefix="effc-tvm-") as scratch:
         source = Path(scratch) / "model.onnx"
         ir.save(model, source)
-        job = Job(source, folder / FILE_NAME, cpu, machine, len(host.cpus()))
+        job = Job(source, folder / FILE_NAME, cpu, machine, len(host.cpus()), _tuning(options, cpu))
         if options.child is not None:
             options.child.call(_CALL, job)
         else:
             worker.call(_CALL, job, stage=f"build {target}", deadline=DEADLINE_S)
     graph = model.graph
     return Emitted(FILE_NAME, (FILE_NAME, KERNELS), _infos(graph.inputs), _infos(graph.outputs))
+
+
+def _tuning(options: EmitOptions, cpu: Cpu) -> Tuning | None:
+    """The search that was asked for. Raises BadInput where it needs a device that nobody named."""
+    wanted = options.tuning
+    if wanted is not None and wanted.tracker is None and cpu != own_cpu():
+        hint = "add --rpc host:port,key of a tracker that lends such a device"
+        raise BadInput(
+            f"{cpu.name} is not this machine's CPU, so nothing can be measured here", where="--tune", hint=hint
+        )
+    return wanted
 
 
 def _infos(values: Iterable[ir.Value]) -> tuple[TensorInfo, ...]:

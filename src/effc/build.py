@@ -259,7 +259,9 @@ def _child(legal: Legal, emission: base.EmitOptions, folder: Path) -> AbstractCo
 
 
 def _emission(options: BuildOptions, progress: Progress) -> base.EmitOptions:
-    return base.EmitOptions(options.io, options.engine, options.profiles, options.timing_cache, options.defer, progress)
+    return base.EmitOptions(
+        options.io, options.engine, options.profiles, options.timing_cache, options.defer, options.tuning, progress
+    )
 
 
 def _typed(shared: Shared, legal: Legal, folder: Path, watch: Progress) -> Typed:

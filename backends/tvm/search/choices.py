@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from effc.backends.tvm.cpu import Cpu
 from effc.core.cache import cache_folder
 from effc.core.errors import BadInput
 from effc.core.files import write_atomic
+
+if TYPE_CHECKING:
+    from effc.backends.tvm.ops.table import Family, Site
+    from effc.backends.tvm.plan.group import Group
+    from effc.backends.tvm.schedules.nest import Kernel
 
 T = TypeVar("T")
 SCHEMA = 1
@@ -26,6 +31,10 @@ class Choices(Protocol):
         """One of the candidates for a workload: its op, shapes, dtypes and attributes in words."""
 
 
+Lowering = Callable[["Family", "Group", "Site"], "Kernel"]
+"""Makes a group's kernel, having decided its tile."""
+
+
 class Ranking:
     """The first of the ranking."""
 
@@ -37,19 +46,31 @@ class Ranking:
 
 @dataclass
 class Database:
-    """What was measured on one CPU: the fastest candidate of each workload, in words."""
+    """What was measured on one CPU: the fastest candidate of each workload, in words.
 
-    best: dict[str, str] = field(default_factory=dict)
+    Attributes:
+        shipped: rows that came with the package.
+        place: the user's own file.
+        own: its rows, which count before the shipped ones.
+    """
+
+    shipped: Mapping[str, str]
+    place: Path
+    own: dict[str, str] = field(default_factory=dict)
+
+    def __contains__(self, workload: str) -> bool:
+        return workload in self.own or workload in self.shipped
 
     def choose(self, workload: str, candidates: Sequence[T]) -> T:
         """The measured one where it is known and still a candidate, else the first of the ranking."""
-        wanted = self.best.get(workload)
+        wanted = self.own.get(workload, self.shipped.get(workload))
         return next((c for c in candidates if str(c) == wanted), candidates[0])
 
-    def keep(self, path: Path) -> None:
-        """Write it, whole or not at all. Raises BadInput where that cannot be done."""
-        text = json.dumps({"schema": SCHEMA, "best": dict(sorted(self.best.items()))}, indent=0)
-        write_atomic(path, (text + "\n").encode())
+    def learn(self, workload: str, choice: str) -> None:
+        """Keep a row, at once, so that a search that is cut off resumes. Raises BadInput where that cannot be done."""
+        self.own[workload] = choice
+        text = json.dumps({"schema": SCHEMA, "best": dict(sorted(self.own.items()))}, indent=0)
+        write_atomic(self.place, (text + "\n").encode())
 
 
 def read(path: Path) -> dict[str, str]:
@@ -67,11 +88,7 @@ def read(path: Path) -> dict[str, str]:
         raise BadInput(f"the tuning database cannot be read ({error})", where=str(path), hint=hint) from error
 
 
-def own_place(cpu: Cpu) -> Path:
-    """Where this user's measurements for a CPU lie."""
-    return cache_folder() / "tvm" / f"{cpu.name}.json"
-
-
 def database(cpu: Cpu) -> Database:
     """What is known of a CPU: what the package brings, and over it what was measured here."""
-    return Database({**read(SHIPPED / f"{cpu.name}.json"), **read(own_place(cpu))})
+    place = cache_folder() / "tvm" / f"{cpu.name}.json"
+    return Database(read(SHIPPED / f"{cpu.name}.json"), place, read(place))

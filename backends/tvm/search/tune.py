@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,8 +18,9 @@ from effc.backends.tvm.ops.table import Family, Site
 from effc.backends.tvm.plan.group import Group
 from effc.backends.tvm.plan.placed import Placed
 from effc.backends.tvm.schedules.nest import Kernel
-from effc.backends.tvm.search.choices import Database
-from effc.backends.tvm.search.device import Opened
+from effc.backends.tvm.search.choices import Database, Lowering, database
+from effc.backends.tvm.search.device import Opened, local, remote
+from effc.core.options import Tuning
 
 T = TypeVar("T")
 CANDIDATES = 6
@@ -27,6 +29,15 @@ _CALL_S = 2e-3
 """How long one timed stretch lasts."""
 
 Open = Callable[[Any], AbstractContextManager[Opened]]
+
+
+def lowering(cpu: Cpu, machine: str, tuning: Tuning | None) -> Lowering:
+    """How kernels get their tiles: what is known of this CPU, and what a search adds to it."""
+    known = database(cpu)
+    if tuning is None:
+        return lambda family, group, site: family.lower(group, replace(site, choices=known))
+    opened = local if tuning.tracker is None else partial(remote, tuning.tracker, machine)
+    return Tuner(cpu, known, opened, tuning.budget_s).lower
 
 
 @dataclass
@@ -49,14 +60,12 @@ class Tuner:
     Attributes:
         open: loads a library where its kernels are timed.
         budget_s: when it is used up the ranking decides; what was measured stays in the database.
-        keep: called after each new row, so that a search that is cut off resumes.
     """
 
     cpu: Cpu
     known: Database
     open: Open
     budget_s: float
-    keep: Callable[[], None]
     started: float = field(default_factory=time.monotonic)
 
     def lower(self, family: Family, group: Group, site: Site) -> Kernel:
@@ -64,13 +73,13 @@ class Tuner:
         probe = _Probe()
         first = family.lower(group, replace(site, choices=probe))
         spent = time.monotonic() - self.started
-        if len(probe.candidates) < 2 or probe.workload in self.known.best or spent > self.budget_s:
+        if len(probe.candidates) < 2 or probe.workload in self.known or spent > self.budget_s:
             return family.lower(group, replace(site, choices=self.known))
         others = [family.lower(group, replace(site, choices=_Probe(i))) for i in range(1, self._count(probe))]
         seconds = self.measure([first, *others])
-        self.known.best[probe.workload] = probe.candidates[int(np.argmin(seconds))]
-        self.keep()
-        return [first, *others][int(np.argmin(seconds))]
+        fastest = int(np.argmin(seconds))
+        self.known.learn(probe.workload, probe.candidates[fastest])
+        return [first, *others][fastest]
 
     def _count(self, probe: _Probe) -> int:
         return min(CANDIDATES, len(probe.candidates))

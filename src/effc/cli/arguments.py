@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from effc import __version__
 from effc.core.errors import BadInput
-from effc.core.options import DEFAULT_METHOD, DEFAULT_MIN_SQNR, HARDWARE, IO_MODES, METHODS, ShapeRange
+from effc.core.options import DEFAULT_METHOD, DEFAULT_MIN_SQNR, HARDWARE, IO_MODES, METHODS, ShapeRange, Tracker
 from effc.core.target import Target, parse_targets
 
 Shape = tuple[int | str, ...]
@@ -94,6 +94,15 @@ def seconds(text: str) -> float:
     if int(number) * (factor or 1.0) > MAX_SECONDS:
         raise argparse.ArgumentTypeError(f"{text!r} is more than {MAX_SECONDS // 3600}h")
     return int(number) * (factor or 1.0)
+
+
+def tracker(text: str) -> Tracker:
+    """`host:port,key`."""
+    address, _, key = text.partition(",")
+    host, _, port = address.rpartition(":")
+    if not (host and port.isdecimal() and key):
+        raise argparse.ArgumentTypeError(f"{text!r} names no tracker; write host:port,key")
+    return Tracker(host, int(port), key)
 
 
 def level(text: str) -> int:
@@ -225,9 +234,19 @@ def _build(verb: argparse.ArgumentParser) -> None:
     _proof(verb)
     verb.add_argument("--no-reference", dest="reference", action="store_false", help="leave reference.npz out")
     verb.add_argument("--dry-run", action="store_true", help="say what would be built, and whether it could be")
+    _tuning(verb.add_argument_group("TVM libraries"))
     _engine(verb.add_argument_group("TensorRT engines"))
     _overwrite(verb)
     _threads(verb)
+
+
+def _tuning(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--tune", type=seconds, metavar="TIME", help="measure tiles for at most so long, as in 5m; resumes"
+    )
+    group.add_argument(
+        "--rpc", type=tracker, metavar="HOST:PORT,KEY", help="measure on a device that this tracker lends"
+    )
 
 
 def _engine(group: argparse._ArgumentGroup) -> None:

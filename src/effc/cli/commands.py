@@ -11,7 +11,16 @@ from types import MappingProxyType
 from effc.cli import render, render_explain
 from effc.cli.arguments import stated
 from effc.core.errors import BadInput, UnsupportedOps
-from effc.core.options import BuildOptions, CalibrationOptions, DataOptions, EngineOptions, Gates, Profile, ShapeRange
+from effc.core.options import (
+    BuildOptions,
+    CalibrationOptions,
+    DataOptions,
+    EngineOptions,
+    Gates,
+    Profile,
+    ShapeRange,
+    Tuning,
+)
 from effc.core.progress import Progress
 
 FINISHING = ("--output", "--overwrite", "--dry-run", "--timing-cache", "--build-timeout")
@@ -203,7 +212,14 @@ def build_options(args: Namespace) -> BuildOptions:
         ),
         timing_cache=_timing_cache(args),
         defer=args.defer,
+        tuning=_wanted_tuning(args),
     )
+
+
+def _wanted_tuning(args: Namespace) -> Tuning | None:
+    if args.tune is None and args.rpc is not None:
+        raise BadInput("a tracker serves a search alone", where="--rpc", hint="add --tune 5m")
+    return None if args.tune is None else Tuning(args.tune, args.rpc)
 
 
 def profiles(given: Sequence[tuple[str, ShapeRange]]) -> tuple[Profile, ...]:

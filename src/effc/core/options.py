@@ -101,6 +101,28 @@ class EngineOptions:
 
 
 @dataclass(frozen=True)
+class Tracker:
+    """A tracker that lends devices: `host:port,key`."""
+
+    host: str
+    port: int
+    key: str
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """A measured search for the kernels' tiles.
+
+    Attributes:
+        budget_s: seconds after which the ranking decides; what was measured is kept.
+        tracker: lends the device to measure on; None is this machine.
+    """
+
+    budget_s: float
+    tracker: Tracker | None = None
+
+
+@dataclass(frozen=True)
 class BuildOptions:
     """Everything that `effc build` was asked.
 
@@ -114,6 +136,7 @@ class BuildOptions:
         profiles: optimization profiles, for targets whose artifacts have them.
         timing_cache: file of measured kernels that engine builds reuse; None is the default place, "" none.
         defer: seal packages in place of artifacts where the target can be finished on another machine.
+        tuning: search for tiles, for TVM's targets; None takes what is known and the ranking.
     """
 
     model: Path
@@ -132,6 +155,7 @@ class BuildOptions:
     engine: EngineOptions = EngineOptions()
     timing_cache: str | None = None
     defer: bool = False
+    tuning: Tuning | None = None
     overwrite: bool = False
     dry_run: bool = False
     threads: int = 1
