@@ -16,6 +16,7 @@ from effc.compiler.lowering import OpTable
 
 Expression = Callable[..., Expr]
 TABLE: OpTable[Expression] = OpTable("tvm expressions")
+_ROUNDING = 1.5 * 2**23
 
 
 def _is_float(x: Expr) -> bool:
@@ -157,7 +158,10 @@ def elu(node: ir.Node, x: Expr) -> Expr:
 @TABLE.op("Selu")
 def selu(node: ir.Node, x: Expr) -> Expr:
     """`gamma * (x > 0 ? x : alpha * (e^x - 1))`."""
-    alpha, gamma = ir.attr_float(node, "alpha", 1.67326319217681884765625), ir.attr_float(node, "gamma", 1.05070102214813232421875)
+    alpha, gamma = (
+        ir.attr_float(node, "alpha", 1.67326319217681884765625),
+        ir.attr_float(node, "gamma", 1.05070102214813232421875),
+    )
     low = number(alpha, x) * (approx.exp(x) - number(1.0, x))
     return number(gamma, x) * T.Select(x > number(0.0, x), x, low)
 
@@ -219,13 +223,17 @@ def dequantize(node: ir.Node, x: Expr, *_: Expr) -> Expr:
 
 @TABLE.op("QuantizeLinear")
 def quantize(node: ir.Node, x: Expr, *_: Expr) -> Expr:
-    """`saturate(round(x / scale) + zero_point)`, ties to even, for one scale."""
+    """`saturate(round(x / scale) + zero_point)`, ties to even, for one scale.
+
+    Added to 1.5 * 2^23, a float is rounded, and the lowest bits of the sum are the integer in two's complement.
+    """
     scale, zero = _parameters(node)
     dtype = str(ir.numpy_dtype(node.outputs[0]))
-    lo, hi = (float(np.iinfo(dtype).min), float(np.iinfo(dtype).max))
-    moved = T.nearbyint(x * number(1 / scale, x)) + number(zero, x)
-    held = T.min(T.max(moved, number(lo, x)), number(hi, x))
-    return T.cast(T.cast(held, as_type("int32", x)), as_type(dtype, x))
+    wide = T.cast(x, as_type("float32", x))
+    steps = wide * number(1 / scale, wide)
+    lo, hi = (number(float(end - zero), wide) for end in (np.iinfo(dtype).min, np.iinfo(dtype).max))
+    bits = T.reinterpret(as_type("int32", x), T.min(T.max(steps, lo), hi) + number(_ROUNDING, wide))
+    return T.cast(bits + number(zero, bits), as_type(dtype, x))
 
 
 def _parameters(node: ir.Node) -> tuple[float, int]:

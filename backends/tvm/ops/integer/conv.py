@@ -60,7 +60,7 @@ def conv(group: Group, site: Site) -> Kernel:
     from effc.backends.tvm.schedules.integer import dot
     from effc.backends.tvm.schedules.integer.conv import Convolution, convolution
     from effc.backends.tvm.schedules.integer.depthwise import depthwise
-    from effc.backends.tvm.schedules.tiles import ranked
+    from effc.backends.tvm.schedules.integer.tiles import ranked
 
     node = group.anchor
     assert node is not None

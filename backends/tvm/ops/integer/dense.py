@@ -46,7 +46,7 @@ def dense(group: Group, site: Site) -> Kernel:
     """Rows of bytes by a matrix."""
     from effc.backends.tvm.schedules.integer import dot
     from effc.backends.tvm.schedules.integer.dense import Product, product
-    from effc.backends.tvm.schedules.tiles import ranked
+    from effc.backends.tvm.schedules.integer.tiles import ranked
 
     node, lanes = group.anchor, site.cpu.lanes
     assert node is not None

@@ -32,7 +32,7 @@ Place = tuple[Expr | int, Expr | int, Expr | int]
 """Batch, tile of channel blocks, output row."""
 _CHUNK = 4
 """Tiles of a long row that one task computes."""
-_UNROLLED = 500
+_UNROLLED = 256
 """Dot products in the innermost loop's body."""
 
 
