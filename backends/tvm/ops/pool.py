@@ -8,6 +8,7 @@ import numpy as np
 
 from effc.backends.tvm.ops.finish import finish
 from effc.backends.tvm.ops.geometry import Side, flat, sides
+from effc.backends.tvm.ops.reduce import over_rows
 from effc.backends.tvm.ops.table import Form, Site, family
 from effc.backends.tvm.plan.group import Group
 from effc.backends.tvm.schedules.nest import Kernel
@@ -84,14 +85,17 @@ def _axes(node: ir.Node, rank: int) -> tuple[int, ...] | None:
 
 
 def _forms_whole(node: ir.Node) -> tuple[Form, ...]:
-    return (Form.BLOCKED,) if len(ir.shape(node.outputs[0]) or ()) > 2 else (Form.EXIT,)
+    blocked = Form.BLOCKED if len(ir.shape(node.outputs[0]) or ()) > 2 else Form.EXIT
+    return (blocked, Form.ROWS)
 
 
-@family(*_KINDS, accepts=_accepts_whole, forms=_forms_whole)
+@family(*_KINDS, accepts=_accepts_whole, forms=_forms_whole, strided=True)
 def whole(group: Group, site: Site) -> Kernel:
     """The mean, the sum or the largest value of each channel's image."""
     from effc.backends.tvm.schedules.spatial import spatial
 
     node = group.anchor
     assert node is not None and node.inputs[0] is not None
+    if site.form is Form.ROWS:
+        return over_rows(group, site)
     return spatial(site.placed[node.inputs[0]], _KINDS[node.op_type], finish(group, site))  # type: ignore[arg-type]

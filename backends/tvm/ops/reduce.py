@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from effc.backends.tvm.ops.dense import rows
 from effc.backends.tvm.ops.finish import finish
 from effc.backends.tvm.ops.table import Site, family
@@ -48,13 +46,23 @@ def _accepts(node: ir.Node) -> str | None:
 @family(*_OPS, accepts=_accepts, forms=rows, strided=True)
 def reduce(group: Group, site: Site) -> Kernel:
     """Over any axes."""
+    return over_rows(group, site)
+
+
+_POOLS = {"GlobalAveragePool": "ReduceMean", "GlobalMaxPool": "ReduceMax"}
+
+
+def over_rows(group: Group, site: Site) -> Kernel:
+    """A reduction, or a pool over whole images, of a row-major tensor."""
     from effc.backends.tvm.schedules.reduce import Reduction, reduction
 
     node = group.anchor
     assert node is not None and node.inputs[0] is not None
-    over = axes(node)
+    pools = node.op_type in _POOLS
+    over = tuple(range(2, ir.rank(node.inputs[0]))) if pools else axes(node)
     assert over is not None
-    work = Reduction(node.op_type, site.placed[node.inputs[0]], over, bool(ir.attr_int(node, "keepdims", 1)))
+    keepdims = pools or bool(ir.attr_int(node, "keepdims", 1))
+    work = Reduction(_POOLS.get(node.op_type, node.op_type), site.placed[node.inputs[0]], over, keepdims)
     return reduction(work, finish(group, site), site.cpu.lanes)
 
 
@@ -63,7 +71,9 @@ def _accepts_extreme(node: ir.Node) -> str | None:
     dims = ir.shape(node.inputs[0]) or ()
     if not _sides_known(node) or not isinstance(dims[axis], int):
         return "its dims are not known"
-    return None if ir.numpy_dtype(node.inputs[0]) in (np.float32, np.int32, np.int64) else "it is not in 32 or 64 bits"
+    assert node.inputs[0] is not None
+    dtype = str(ir.numpy_dtype(node.inputs[0]))
+    return None if dtype in ("float32", "int32", "int64") else f"it is in {dtype}"
 
 
 @family("ArgMax", "ArgMin", accepts=_accepts_extreme, forms=rows, strided=True)

@@ -36,7 +36,9 @@ class View:
         """Whether it is the whole of its base in the same order."""
         plain = row_major(self.shape)
         same = all(d == 1 or s == p for d, s, p in zip(self.shape, self.strides, plain or (), strict=True))
-        return plain is not None and self.offset == 0 and same and _count(self.shape) == _count(ir.shape(self.base) or ())
+        return (
+            plain is not None and self.offset == 0 and same and _count(self.shape) == _count(ir.shape(self.base) or ())
+        )
 
 
 def row_major(shape: Sequence[Dim]) -> tuple[int, ...] | None:
@@ -48,7 +50,9 @@ def row_major(shape: Sequence[Dim]) -> tuple[int, ...] | None:
 
 
 def _count(shape: Sequence[Dim]) -> tuple[int, tuple[str, ...]]:
-    return int(np.prod([d for d in shape if isinstance(d, int)], dtype=np.int64)), tuple(d for d in shape if isinstance(d, str))
+    return int(np.prod([d for d in shape if isinstance(d, int)], dtype=np.int64)), tuple(
+        d for d in shape if isinstance(d, str)
+    )
 
 
 def viewed(node: ir.Node, known: Mapping[ir.Value, View]) -> list[View] | None:
@@ -159,7 +163,9 @@ def _expand(node: ir.Node, view: View) -> list[View] | None:
         return None
     missing = len(shape) - len(view.shape)
     padded, strides = (1,) * missing + view.shape, (0,) * missing + view.strides
-    return [View(view.base, shape, tuple(0 if p == 1 else s for p, s in zip(padded, strides, strict=True)), view.offset)]
+    return [
+        View(view.base, shape, tuple(0 if p == 1 else s for p, s in zip(padded, strides, strict=True)), view.offset)
+    ]
 
 
 _RULES = {
@@ -192,7 +198,12 @@ def landing(value: ir.Value) -> View | None:
             break
         chain.append(readers[0])
         end = readers[0].outputs[0]
-    while chain and chain[-1].op_type != "Transpose" and ir.const(chain[-1].outputs[0]) is None and not _lands(chain, value):
+    while (
+        chain
+        and chain[-1].op_type != "Transpose"
+        and ir.const(chain[-1].outputs[0]) is None
+        and not _lands(chain, value)
+    ):
         chain.pop()
     return _landed(chain, value) if any(n.op_type == "Transpose" for n in chain) else None
 

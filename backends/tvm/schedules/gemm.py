@@ -244,7 +244,11 @@ class _Nest:
         for b, line in enumerate(sums):
             for total in line:
                 bias = self.at.bias
-                total.set(splat(tirx.const(0.0, "float32"), self.lanes) if bias is None else load(bias, first + b, 0, lanes=self.lanes))
+                total.set(
+                    splat(tirx.const(0.0, "float32"), self.lanes)
+                    if bias is None
+                    else load(bias, first + b, 0, lanes=self.lanes)
+                )
         self._reduce(batch, row, panel, sums)
         for b, line in enumerate(sums):
             for i, total in enumerate(line):

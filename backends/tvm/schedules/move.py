@@ -11,8 +11,20 @@ from tvm import tirx
 from tvm.tirx.script import builder as T
 
 from effc.backends.tvm.plan.placed import Placed
-from effc.backends.tvm.schedules.finish import Finish
-from effc.backends.tvm.schedules.nest import Arguments, Buffer, Expr, Kernel, kernel, load, splat, store, tasks, total, unravel
+from effc.backends.tvm.schedules.finish import Apply, Finish
+from effc.backends.tvm.schedules.nest import (
+    Arguments,
+    Buffer,
+    Expr,
+    Kernel,
+    kernel,
+    load,
+    splat,
+    store,
+    tasks,
+    total,
+    unravel,
+)
 from effc.backends.tvm.schedules.sweep import Row
 from effc.compiler.ir import Array
 
@@ -78,14 +90,15 @@ def concat(sources: Sequence[Source], axis: int, finish: Finish, lanes: int) -> 
         start = 0
         for source in sources:
             buffer = next(stored) if isinstance(source, Placed) else next(fixed)
-            _placed_at(buffer, written[0], start, axis, lambda v, i, n: apply(v, i, n), lanes)
+            _placed_at(buffer, written[0], (axis, start), apply, lanes)
             start += int(source.shape[axis])
 
     return kernel("concat", given, body)
 
 
-def _placed_at(x: Buffer, out: Buffer, offset: int, axis: int, apply: object, lanes: int) -> None:
-    """Copy a tensor to its place along the axis."""
+def _placed_at(x: Buffer, out: Buffer, at: tuple[int, int], apply: Apply, lanes: int) -> None:
+    """Copy a tensor to its place: (axis, offset along it)."""
+    axis, offset = at
     *outer, length = x.shape
     with tasks(total(outer), total(outer, known=1) * int(length) // lanes) as task:
         place = unravel(task, outer)
@@ -95,7 +108,7 @@ def _placed_at(x: Buffer, out: Buffer, offset: int, axis: int, apply: object, la
             source = (*place, start)
             target = (*source[:axis], source[axis] + offset, *source[axis + 1 :])
             value = load(x, *source, lanes=width)
-            store(out, apply(value, target, width), *target, lanes=width)  # type: ignore[operator]
+            store(out, apply(value, target, width), *target, lanes=width)
 
         Row(int(length), lanes).sweep(step)
 
@@ -134,7 +147,9 @@ def pad(work: Padding, finish: Finish, lanes: int) -> Kernel:
                 if end > start:
                     Row(end - start, lanes).sweep(step)
 
-            bounds = [_within(s, d) for s, d, b, o in zip(source, x.shape, work.before, outer, strict=False) if _cut(d, b, o)]
+            bounds = [
+                _within(s, d) for s, d, b, o in zip(source, x.shape, work.before, outer, strict=False) if _cut(d, b, o)
+            ]
             run(0, first, inside=False)
             run(last, int(length), inside=False)
             if not bounds:
@@ -154,5 +169,5 @@ def _within(place: Expr, size: Expr) -> Expr:
 
 
 def _cut(size: Expr, before: int, outer: Expr) -> bool:
-    """Whether an axis of the output reaches out of the input."""
-    return before != 0 or not (isinstance(size, tirx.IntImm) and isinstance(outer, tirx.IntImm) and int(size) == int(outer)) and not isinstance(size, tirx.Var)
+    """Whether an axis of the output reaches out of the input; the batch does not."""
+    return isinstance(size, tirx.IntImm) and (before != 0 or int(size) != int(outer))
