@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from effc.backends.tvm.ops.finish import finish
+from effc.backends.tvm.ops.frames import of_frames
 from effc.backends.tvm.ops.geometry import Side, flat, sides, square
 from effc.backends.tvm.ops.table import Form, Site, family
 from effc.backends.tvm.plan.group import Group
@@ -24,6 +25,8 @@ _FEW = 4
 
 
 def _accepts(node: ir.Node) -> str | None:
+    if of_frames(node) is None:
+        return "it is a product of frames"
     constants = [ir.const(value) for value in node.inputs[1:] if value is not None]
     if any(c is None for c in constants):
         return "its weights are not constant"

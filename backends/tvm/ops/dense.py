@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,9 +10,13 @@ from effc.backends.tvm.ops.finish import finish
 from effc.backends.tvm.ops.table import Form, Site, family
 from effc.backends.tvm.plan.group import Group
 from effc.backends.tvm.plan.placed import Placed
-from effc.backends.tvm.plan.views import row_major
+from effc.backends.tvm.plan.views import permuted
 from effc.backends.tvm.schedules.nest import Kernel
 from effc.compiler import ir
+
+if TYPE_CHECKING:
+    from effc.backends.tvm.schedules.finish import Finish
+    from effc.backends.tvm.schedules.gemm import Product
 
 _FEW = 12
 """Rows for which a tile is chosen where the batch is a symbol."""
@@ -80,14 +84,19 @@ def gemm(group: Group, site: Site) -> Kernel:
 
 
 def _transposed(a: Placed) -> Placed:
-    strides = a.strides or row_major(a.shape) or ()
-    return replace(a, shape=a.shape[::-1], strides=strides[::-1], base=a.memory)
+    return permuted(a, (1, 0))
 
 
 def _product(group: Group, site: Site, a: Placed, b: Placed | ir.Array, bias: ir.Array | None) -> Kernel:
-    from effc.backends.tvm.schedules.gemm import Product, chosen, product
+    from effc.backends.tvm.schedules.gemm import Product
 
-    work, lanes = Product(a, b, bias), site.cpu.lanes
-    height = a.shape[-2]
+    return scheduled(Product(a, b, bias), finish(group, site), site)
+
+
+def scheduled(work: Product, tail: Finish, site: Site) -> Kernel:
+    """The product with the tile that its size and the CPU call for."""
+    from effc.backends.tvm.schedules.gemm import chosen, product
+
+    height, lanes = work.a.shape[-2], site.cpu.lanes
     tile = chosen(height if isinstance(height, int) else _FEW, -(-work.width // lanes), site.cpu.registers)
-    return product(work, finish(group, site), tile, lanes)
+    return product(work, tail, tile, lanes)

@@ -6,12 +6,12 @@ A view costs nothing until somebody reads it, and a kernel that reads through st
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 import numpy as np
 
-from effc.backends.tvm.plan.placed import Dim
+from effc.backends.tvm.plan.placed import Dim, Placed
 from effc.compiler import ir
 
 
@@ -47,6 +47,19 @@ def row_major(shape: Sequence[Dim]) -> tuple[int, ...] | None:
         return None
     inner = [int(d) for d in reversed(shape[1:])]
     return tuple(reversed([1, *accumulate(inner, lambda a, b: a * b)]))[-len(shape) :] if shape else ()
+
+
+def permuted(placed: Placed, order: Sequence[int]) -> Placed:
+    """A row-major tensor or a view with its dims in another order, dims of 1 put before where it has fewer."""
+    missing = len(order) - len(placed.shape)
+    strides = (0,) * missing + (placed.strides or row_major(placed.shape) or ())
+    shape = (1,) * missing + placed.shape
+    return replace(
+        placed,
+        shape=tuple(shape[o] for o in order),
+        strides=tuple(strides[o] for o in order),
+        base=placed.memory,
+    )
 
 
 def _count(shape: Sequence[Dim]) -> tuple[int, tuple[str, ...]]:

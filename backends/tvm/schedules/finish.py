@@ -9,6 +9,7 @@ import numpy as np
 from tvm import tirx
 
 from effc.backends.tvm.plan.placed import Dim, Placed, pack
+from effc.backends.tvm.plan.views import permuted
 from effc.backends.tvm.schedules.expressions import TABLE
 from effc.backends.tvm.schedules.nest import Buffer, Expr, Index, load, splat
 from effc.compiler import ir
@@ -60,6 +61,12 @@ class Finish:
         arrays = tuple((name, a.reshape(*a.shape[:2], 1, -1, *a.shape[4:])) for name, a in self.arrays)
         inputs = tuple(p.flattened() for p in self.inputs)
         return replace(self, output=self.output.flattened(), inputs=inputs, arrays=arrays)
+
+    def permuted(self, order: Sequence[int]) -> Finish:
+        """The same on row-major tensors whose dims are seen in another order."""
+        arrays = tuple((name, np.ascontiguousarray(a.transpose(order))) for name, a in self.arrays)
+        inputs = tuple(permuted(p, order) for p in self.inputs)
+        return replace(self, output=permuted(self.output, order), inputs=inputs, arrays=arrays)
 
     def merged(self) -> Finish:
         """The same with neighbouring dims as one wherever all operands have both of them or neither."""
