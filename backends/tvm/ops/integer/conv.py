@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +16,7 @@ from effc.backends.tvm.schedules.nest import Kernel
 from effc.compiler import ir
 
 if TYPE_CHECKING:
+    from effc.backends.tvm.schedules.integer.conv import Convolution
     from effc.backends.tvm.schedules.integer.window import Window
 
 _FEW = 4
@@ -31,9 +33,9 @@ def _accepts(node: ir.Node) -> str | None:
         return "it is not two-dimensional with known sides"
     if len(node.inputs) > 2 and node.inputs[2] is not None and affine.constant(node.inputs[2]) is None:
         return "its bias is computed"
-    if ir.attr_int(node, "group", 1) != 1 and not _is_depthwise(node):
-        return "it is grouped"
-    return None
+    if (ir.shape(node.inputs[0]) or ())[1] == 1 and not _is_entry(node):
+        return "its image of one channel is not read by words"
+    return "it makes one channel" if (ir.shape(weight.stored) or ())[0] == 1 else None
 
 
 def _is_depthwise(node: ir.Node) -> bool:
@@ -56,7 +58,7 @@ def _is_entry(node: ir.Node) -> bool:
 
 @family("Conv", accepts=_accepts, forms=_forms, table=INTEGER)
 def conv(group: Group, site: Site) -> Kernel:
-    """A dense convolution."""
+    """Dense, grouped or depthwise."""
     from effc.backends.tvm.schedules.integer import dot
     from effc.backends.tvm.schedules.integer.conv import Convolution, convolution
     from effc.backends.tvm.schedules.integer.depthwise import depthwise
@@ -81,9 +83,22 @@ def conv(group: Group, site: Site) -> Kernel:
     lanes = site.cpu.lanes
     if _is_depthwise(node):
         return depthwise(work, finish(group, site), _columns(over.size[1], site.cpu.registers), dot.of(site.cpu), lanes)
+    work = merged(work, ir.attr_int(node, "group", 1), lanes)
     columns = over.size[0] * over.size[1] if over.pointwise else over.size[1]
-    tiles = ranked(columns, -(-outputs // lanes), site.cpu.registers)
+    tiles = ranked(columns, -(-outputs // lanes // work.groups), site.cpu.registers)
     return convolution(work, finish(group, site), tiles[0], dot.of(site.cpu), lanes)
+
+
+def merged(work: Convolution, groups: int, lanes: int) -> Convolution:
+    """A grouped convolution whose groups are whole channel blocks: of neighbours with zeros between them, else of all."""
+    outputs, inputs = (n // groups if i == 0 else n for i, n in enumerate(work.weight.shape[:2]))
+    found = (m for m in range(1, groups + 1) if groups % m == 0 and not m * outputs % lanes and not m * inputs % lanes)
+    together = next(found, groups)
+    weight = np.zeros((outputs * groups, inputs * together, *work.weight.shape[2:]), np.int8)
+    for g in range(groups):
+        rows, columns = slice(g * outputs, (g + 1) * outputs), slice(g % together * inputs, (g % together + 1) * inputs)
+        weight[rows, columns] = work.weight[rows]
+    return replace(work, weight=weight, groups=groups // together)
 
 
 def window(over: tuple[Side, Side]) -> Window:

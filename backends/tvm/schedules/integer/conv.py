@@ -46,6 +46,7 @@ class Convolution:
         weight: int8 O, C, KH, KW.
         scale: x's scale times the weights', O.
         bias: O.
+        groups: of channels; of more than one each has whole blocks, and `weight` has the inputs of one group.
     """
 
     x: Placed
@@ -54,6 +55,7 @@ class Convolution:
     scale: Array
     bias: Array
     window: Window
+    groups: int = 1
 
 
 def convolution(work: Convolution, finish: Finish, tile: Tile, dot: Dot, lanes: int) -> Kernel:
@@ -183,13 +185,14 @@ class _Nest:
         width, window = len(sums[0]), self.work.window
         unrolled = _unrolled(inner, wide * width * len(sums))
         above, below = window.rows(row)
+        first = group // (int(self.at.w.shape[0]) // self.work.groups) * outer
         with T.serial(0, outer) as block, T.serial(above, high - below) as i, T.serial(0, inner // unrolled) as part:
             line = window.line(row, i)
             for k in range(unrolled):
                 word = part * unrolled + k
                 for j in range(wide):
                     for c in range(width):
-                        value = self._input((n, block, line), column + c, j, word)
+                        value = self._input((n, first + block, line), column + c, j, word)
                         for b, sums_of in enumerate(sums):
                             weight = load(self.at.w, group, block, i, j, word, b, 0, lanes=size)
                             sums_of[c].set(
