@@ -56,7 +56,8 @@ typedef struct effc_tensor {
 } effc_tensor;
 
 /* Open `folder`, check every file against the manifest and load the library.
- * threads: CPU threads, pinned to as many CPUs; 0 leaves number and place to the runtime. */
+ * threads: CPU threads, this one among them, each bound to a CPU; 0 leaves number and place to the runtime.
+ * What a thread loads first settles how many threads its later models have at most. */
 EFFC_API effc_status effc_load(const char *folder, int threads, effc_model **model);
 EFFC_API void effc_free(effc_model *model);
 

@@ -6,6 +6,8 @@
 #include <sys/auxv.h>
 #endif
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdlib>
 #include <fstream>
 #include <iterator>
@@ -32,6 +34,15 @@ std::string field(const char* file, const std::string& key) {
 std::set<std::string> words(const std::string& text) {
   std::istringstream stream(text);
   return {std::istream_iterator<std::string>(stream), {}};
+}
+
+std::vector<int> allowed() {
+  cpu_set_t set;
+  std::vector<int> found;
+  if (sched_getaffinity(0, sizeof set, &set) == 0)
+    for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu)
+      if (CPU_ISSET(cpu, &set)) found.push_back(cpu);
+  return found.empty() ? std::vector<int>{0} : found;
 }
 
 #if defined(__aarch64__)
@@ -67,23 +78,21 @@ std::string lacking(const std::string& needed) {
   return found;
 }
 
-std::vector<int> usable_cpus() {
-  cpu_set_t set;
-  std::vector<int> found;
-  if (sched_getaffinity(0, sizeof set, &set) == 0)
-    for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu)
-      if (CPU_ISSET(cpu, &set)) found.push_back(cpu);
+const std::vector<int>& usable_cpus() {
+  static const std::vector<int> found = allowed();  // before `bind` narrowed it
   return found;
 }
 
-std::vector<int> pin(int count) {
-  std::vector<int> cpus = usable_cpus();
-  if (static_cast<int>(cpus.size()) > count) cpus.erase(cpus.begin(), cpus.end() - count);
+std::vector<int> last_cpus(int count) {
+  const std::vector<int>& all = usable_cpus();
+  return {all.end() - std::min<std::ptrdiff_t>(count, static_cast<std::ptrdiff_t>(all.size())), all.end()};
+}
+
+void bind(int cpu) {
   cpu_set_t set;
   CPU_ZERO(&set);
-  for (const int cpu : cpus) CPU_SET(cpu, &set);
-  sched_setaffinity(0, sizeof set, &set);  // where the system forbids it, it runs where it may
-  return cpus;
+  CPU_SET(cpu, &set);
+  sched_setaffinity(0, sizeof set, &set);
 }
 
 double peak_rss_mb() {

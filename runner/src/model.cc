@@ -14,7 +14,7 @@ std::vector<int> cpus_for(int threads) {
   if (const std::size_t usable = usable_cpus().size(); static_cast<std::size_t>(threads) > usable)
     throw bad_input("this process may use " + std::to_string(usable) + " CPU(s), not " + std::to_string(threads),
                     "threads");
-  return threads ? pin(threads) : std::vector<int>{};
+  return threads ? last_cpus(threads) : std::vector<int>{};
 }
 
 Shape fixed_shape(const TensorInfo& info) {

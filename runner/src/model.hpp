@@ -13,7 +13,7 @@ using Shape = std::vector<std::int64_t>;
 
 class Model {
  public:
-  // `threads`: 0 leaves their number to the runtime, otherwise this process is pinned to as many CPUs.
+  // `threads`: 0 leaves their number to the runtime, otherwise each, this one included, is bound to a CPU of its own.
   Model(Artifact artifact, int threads);
 
   const Manifest& manifest() const { return artifact_.manifest; }

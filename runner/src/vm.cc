@@ -11,6 +11,7 @@
 #include <new>
 #include <string>
 
+#include "cpu.hpp"
 #include "error.hpp"
 
 // Calls go through registered functions only, whose boundary is C: so this program and the runtime may be built with
@@ -44,10 +45,11 @@ ffi::Function method(const ffi::ObjectRef& module, const char* name) {
   return *found;
 }
 
-void pin_workers(const std::vector<int>& cpus) {
+void pin_threads(const std::vector<int>& cpus) {
   ffi::Array<ffi::String> names;
   for (const int cpu : cpus) names.push_back(ffi::String(std::to_string(cpu)));
   registered("runtime.config_threadpool", kOneCpuEach, static_cast<int>(cpus.size()), names);
+  bind(cpus.front());  // the pool leaves the thread that it serves unbound
 }
 
 View view(const ffi::Tensor& tensor) {
@@ -88,7 +90,7 @@ Vm::Vm(const std::filesystem::path& library, std::size_t inputs, const std::vect
   // The library takes the runtime's symbols from the global scope, also where this code was itself loaded by dlopen.
   dlopen("libtvm_ffi.so", RTLD_LAZY | RTLD_NOLOAD | RTLD_GLOBAL);
   reported(state_->library, [&] {
-    if (!cpus.empty()) pin_workers(cpus);
+    if (!cpus.empty()) pin_threads(cpus);
     const auto loaded = registered("ffi.ModuleLoadFromFile", state_->library).cast<ffi::ObjectRef>();
     const auto machine = method(loaded, "vm_load_executable")().cast<ffi::ObjectRef>();
     method(machine, "vm_initialization")(static_cast<int>(kDLCPU), 0, kPooled);

@@ -21,7 +21,7 @@ struct View {
 
 class Vm {
  public:
-  // `cpus`: a worker thread each, pinned; empty leaves both to the runtime. Throws Error of kind `failed`.
+  // `cpus`: one for this thread and one for each worker; empty leaves number and place to the runtime. Throws Error of kind `failed`.
   Vm(const std::filesystem::path& library, std::size_t inputs, const std::vector<int>& cpus);
   ~Vm();
 

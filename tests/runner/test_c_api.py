@@ -52,7 +52,7 @@ def test_linked_tells_what_is_wrong(example: Path, libraries: Path, folder: str,
 
 
 LOADED = """
-import ctypes, sys
+import ctypes, os, sys
 import numpy as np
 
 class Info(ctypes.Structure):
@@ -68,6 +68,8 @@ effc = ctypes.CDLL(sys.argv[1])
 effc.effc_error.restype = ctypes.c_char_p
 effc.effc_inputs.restype = effc.effc_outputs.restype = ctypes.c_size_t
 size, shape = ctypes.c_size_t, ctypes.c_int64 * 2
+
+cpus = sorted(os.sched_getaffinity(0))
 
 def fails(status, code, *said):
     text = effc.effc_error().decode()
@@ -88,6 +90,17 @@ def get(model):
         return status, None
     data = ctypes.string_at(tensor.data, tensor.bytes)
     return status, np.frombuffer(data, "f4").reshape(tensor.shape[: tensor.rank])
+
+threads = min(2, len(cpus))
+status, model = load("integer", threads)
+assert status == 0, effc.effc_error()
+assert os.sched_getaffinity(0) == {cpus[-threads]}
+for index, values in enumerate((np.ones((4, 32), "i1"), np.ones((4, 8), "f4"))):
+    assert effc.effc_set(model, size(index), values.ctypes, size(values.nbytes), None) == 0
+assert effc.effc_run(model) == 0, effc.effc_error()
+others = [os.sched_getaffinity(int(name)) for name in os.listdir("/proc/self/task") if int(name) != os.getpid()]
+assert threads == 1 or {cpus[-1]} in others
+effc.effc_free(model)
 
 fails(load("nowhere", 1)[0], 2, "it is not an artifact")
 fails(load("dense", -1)[0], 2, "-1 is not a number of threads")
