@@ -65,9 +65,7 @@ def objects(module: tvm.IRModule, cpu: Cpu, folder: Path, processes: int) -> Com
         made.write_to_file(str(paths[i]))
 
     forks.shared(compile_one, len(kernels), processes)
-    held = [
-        tvm.runtime.load_static_library(str(path), [name]) for path, (name, _) in zip(paths, kernels, strict=True)
-    ]
+    held = [tvm.runtime.load_static_library(str(path), [name]) for path, (name, _) in zip(paths, kernels, strict=True)]
     program = vm_build._vmlink(builder, target, ext_libs=held)
     packed = tvm.get_global_func("runtime.ModulePackImportsToLLVM")(program.mod, False, str(target), "")
     packed.write_to_file(str(folder / "program.o"))

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
-from effc.compiler.passes.rewrite import Rule, each
+import math
+
+import numpy as np
+
+from effc.compiler import ir
+from effc.compiler.edit import Before
+from effc.compiler.passes.rewrite import Rule, bypass, each
 from effc.compiler.phase import Phase, Step
+
+_FAR = 10**8
+"""An end that lies behind any batch."""
 
 
 def phases(precision: str) -> tuple[Phase, ...]:
@@ -12,4 +21,97 @@ def phases(precision: str) -> tuple[Phase, ...]:
     return (Phase("tvm-legalize", tuple(Step(rule.__name__, each(rule)) for rule in _RULES), rounds=4),)
 
 
-_RULES: tuple[Rule, ...] = ()
+def whole_slices(node: ir.Node) -> bool:
+    """x[0:far, a:b] is x[:, a:b], and x[0:far] is x: without the axis, shape inference keeps its symbolic dim."""
+    if node.op_type != "Slice":
+        return False
+    given = [ir.const(v) for v in node.inputs[1:] if v is not None]
+    if len(given) != len(node.inputs) - 1 or any(v is None for v in given):
+        return False
+    starts, ends, axes, steps = _complete([np.asarray(v) for v in given])
+    whole = (starts == 0) & (ends > _FAR) & (steps == 1)
+    if whole.all():
+        return node.inputs[0] is not None and bypass(node, node.inputs[0])
+    if not whole.any():
+        return False
+    before = Before(node)
+    pairs = (("starts", starts), ("ends", ends), ("axes", axes), ("steps", steps))
+    return before.replace(
+        before.op("Slice", node.inputs[0], *(before.const(name, array[~whole]) for name, array in pairs))
+    )
+
+
+def _complete(given: list[ir.Array]) -> list[ir.Array]:
+    """Starts, ends, axes and steps, the last two by default 0, 1, 2, ... and 1."""
+    size = given[0].size
+    defaults: list[ir.Array] = [given[0], given[1], np.arange(size), np.ones(size, np.int64)]
+    return [*given, *defaults[len(given) :]]
+
+
+def symbols_kept(node: ir.Node) -> bool:
+    """A Reshape to (-1, rest) of (n, rest), of any grouping, is to (n, rest): inference leaves the dim nameless."""
+    dims, made = ir.shape(node.inputs[0]), ir.shape(node.outputs[0])
+    if node.op_type != "Reshape" or dims is None or made is None or made.count("?") != 1:
+        return False
+    free, others = [d for d in dims if not isinstance(d, int)], [d for d in made if d != "?"]
+    sizes = (math.prod(d for d in side if isinstance(d, int)) for side in (dims, made))
+    if len(free) != 1 or "?" in free or not all(isinstance(d, int) for d in others) or next(sizes) != next(sizes):
+        return False
+    node.outputs[0].shape = ir.Shape([free[0] if d == "?" else d for d in made])
+    return True
+
+
+def one_hot(node: ir.Node) -> bool:
+    """OneHot(i, d, (off, on)) is Where(mod(i, d) == (0, ..., d - 1), on, off)."""
+    depth = ir.const(node.inputs[1]) if node.op_type == "OneHot" else None
+    values = ir.const(node.inputs[2]) if node.op_type == "OneHot" else None
+    if depth is None or values is None or ir.shape(node.inputs[0]) is None:
+        return False
+    before, size, rank = Before(node), int(depth.item()), ir.rank(node.outputs[0])
+    axis = ir.attr_int(node, "axis", -1) % rank
+    index = before.op("Cast", node.inputs[0], to=int(ir.DataType.INT64))
+    wrapped = before.op("Mod", index, before.const("depth", np.asarray(size, np.int64)))
+    column = before.op("Unsqueeze", wrapped, before.const("axes", np.asarray([axis], np.int64)))
+    line = np.arange(size, dtype=np.int64).reshape([-1] + [1] * (rank - 1 - axis))
+    hit = before.op("Equal", column, before.const("line", line))
+    off, on = (before.const(name, np.asarray(value)) for name, value in zip(("off", "on"), values, strict=True))
+    return before.replace(before.op("Where", hit, on, off))
+
+
+def lp_normalization(node: ir.Node) -> bool:
+    """LpNormalization(x) is x / max(norm of x along the axis, the least positive number)."""
+    if node.op_type != "LpNormalization":
+        return False
+    before = Before(node)
+    axes = before.const("axes", np.asarray([ir.attr_int(node, "axis", -1)], np.int64))
+    norm = before.op(f"ReduceL{ir.attr_int(node, 'p', 2)}", node.inputs[0], axes, keepdims=1)
+    dtype = ir.numpy_dtype(node.outputs[0]) or np.dtype(np.float32)
+    least = before.const("least", np.asarray(np.finfo(dtype).tiny, dtype))
+    return before.replace(before.op("Div", node.inputs[0], before.op("Max", norm, least)))
+
+
+def moments(node: ir.Node) -> bool:
+    """LayerNormalization's second and third output are the mean and 1 / sqrt(mean((x - mean)^2) + epsilon)."""
+    if node.op_type != "LayerNormalization" or not any(v.uses() or v.is_graph_output() for v in node.outputs[1:]):
+        return False
+    if ir.numpy_dtype(node.outputs[0]) != np.float32:
+        return False
+    before, x, rank = Before(node), node.inputs[0], ir.rank(node.inputs[0])
+    first = ir.attr_int(node, "axis", -1) % rank
+    axes = before.const("axes", np.arange(first, rank, dtype=np.int64))
+    mean = before.op("ReduceMean", x, axes, keepdims=1)
+    apart = before.op("Sub", x, mean)
+    variance = before.op("ReduceMean", before.op("Mul", apart, apart), axes, keepdims=1)
+    spread = before.op(
+        "Sqrt", before.op("Add", variance, before.scalar("epsilon", ir.attr_float(node, "epsilon", 1e-5)))
+    )
+    found = (mean, before.op("Reciprocal", spread))
+    for old, new in zip(node.outputs[1:], found, strict=False):
+        name = old.name
+        ir.replace_uses(old, new)
+        old.name, new.name = f"{name}__replaced", name
+    normal = before.op("LayerNormalization", *node.inputs, axis=first, epsilon=ir.attr_float(node, "epsilon", 1e-5))
+    return before.replace(normal)
+
+
+_RULES: tuple[Rule, ...] = (whole_slices, symbols_kept, one_hot, lp_normalization, moments)

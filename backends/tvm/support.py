@@ -65,6 +65,9 @@ def _reasons(node: ir.Node, known: frozenset[str]) -> Iterator[str]:
         unknown = [d for d in dims or () if not isinstance(d, int) and not names(d) <= known]
         if value.name and (dims is None or unknown):
             yield f"the shape of {value.name!r} depends on values: {dims}"
+    for value in (*node.inputs[:1], *node.outputs):
+        if value is not None and value.name and 0 in (ir.shape(value) or ()):
+            yield f"{value.name!r} has no elements"
     check = _CHECKS.get(node.op_type)
     if check is not None and (reason := check(node)) is not None:
         yield reason
@@ -108,12 +111,25 @@ def dropout(node: ir.Node) -> str | None:
     return "TVM puts out no mask" if _used(node, 1) else None
 
 
-@_check("TopK")
-def top_k(node: ir.Node) -> str | None:
-    """How many is a constant; the order is by value."""
-    if ir.const(node.inputs[1]) is None:
-        return "how many are taken is computed"
-    return None if ir.attr_int(node, "sorted", 1) else "TVM sorts what it takes"
+@_check("QuantizeLinear", "DequantizeLinear")
+def quantization(node: ir.Node) -> str | None:
+    """Constant scales, one for the tensor or one for each slice along an axis."""
+    if any(ir.const(v) is None for v in node.inputs[1:3] if v is not None):
+        return "its scale is computed"
+    return "it has a scale for each block" if ir.attr_int(node, "block_size", 0) else None
+
+
+@_check("RoiAlign")
+def roi_align(node: ir.Node) -> str | None:
+    """Means alone."""
+    return "TVM takes maxima over other points" if ir.attr_str(node, "mode", "avg") == "max" else None
+
+
+@_check("IsInf")
+def is_inf(node: ir.Node) -> str | None:
+    """Both infinities."""
+    one = not (ir.attr_int(node, "detect_positive", 1) and ir.attr_int(node, "detect_negative", 1))
+    return "TVM tells the two infinities not apart" if one else None
 
 
 @_check("Resize")
@@ -133,12 +149,30 @@ def resize(node: ir.Node) -> str | None:
     return None
 
 
-@_check("ReduceMax", "ReduceMin", "ReduceMean", "ReduceSum", "ReduceProd", "Pad", "Tile", "Expand", "Reshape", "Slice", "Squeeze", "Unsqueeze", "Split", "CumSum", "Range", "Trilu")
+@_check(
+    "ReduceMax",
+    "ReduceMin",
+    "ReduceMean",
+    "ReduceSum",
+    "ReduceProd",
+    "Pad",
+    "Tile",
+    "Expand",
+    "Reshape",
+    "Slice",
+    "Squeeze",
+    "Unsqueeze",
+    "Split",
+    "CumSum",
+    "Range",
+    "Trilu",
+    "ConstantOfShape",
+)
 def parameters(node: ir.Node) -> str | None:
     """Their parameters are constants."""
     computed = [v.name for v in node.inputs[_FIRST.get(node.op_type, 1) :] if v is not None and ir.const(v) is None]
     return f"its parameter {computed[0]!r} is computed" if computed else None
 
 
-_FIRST = {"Range": 0}
+_FIRST = {"Range": 0, "ConstantOfShape": 0}
 """Where the parameters begin, if not behind the first input."""
