@@ -13,6 +13,7 @@ import numpy as np
 from effc.backends.tvm.plan.affine import DQ, Affine, Q, activation, dequantized, of_node
 from effc.calibration.scheme import MOVERS
 from effc.compiler import ir
+from effc.compiler.ir import Array
 
 _MOVERS = MOVERS | {"Expand", "Identity", "Pad", "ReduceMax", "ReduceMin", "Tile"}
 _OFFSET = 128
@@ -64,20 +65,26 @@ def _movable(graph: ir.Graph, node: ir.Node, affine: Affine | None) -> bool:
         return ir.attr_str(node, "mode", "nearest") == "nearest"
     if node.op_type != "Pad":
         return True
-    scale, zero, dtype = affine.parameters
-    given = (
-        ir.const(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] is not None else np.zeros((), np.float32)
-    )
-    if given is None:
+    filling = _filling(node, affine)
+    if filling is None:
         return False
-    filling = np.round(given / scale) + zero
-    held = np.iinfo(dtype)
-    exact = bool(np.all((filling - zero) * scale == given)) and held.min <= filling <= held.max
-    if exact and ir.attr_str(node, "mode", "constant") == "constant":
-        value = ir.initializer(graph, ir.fresh_name(graph, f"{node.name}_filling"), filling.astype(dtype).reshape(()))
+    if ir.attr_str(node, "mode", "constant") == "constant":
+        value = ir.initializer(graph, ir.fresh_name(graph, f"{node.name}_filling"), filling)
         node.resize_inputs(max(3, len(node.inputs)))
         node.replace_input_with(2, value)
-    return exact
+    return True
+
+
+def _filling(node: ir.Node, affine: Affine) -> Array | None:
+    """What a Pad fills in, as a stored integer; None where there is none that means the same."""
+    given = ir.const(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] is not None else np.zeros(1)
+    if given is None:
+        return None
+    scale, zero, dtype = affine.parameters
+    wanted, held = float(given.item()), np.iinfo(dtype)
+    filling = round(wanted / scale) + zero
+    exact = (filling - zero) * scale == wanted and held.min <= filling <= held.max
+    return np.array(filling, dtype) if exact else None
 
 
 def _dequantize_behind(graph: ir.Graph, node: ir.Node, output: ir.Value, source: ir.Node) -> None:
@@ -106,7 +113,7 @@ def _cancel(graph: ir.Graph, node: ir.Node) -> None:
 
 
 def _offset(graph: ir.Graph, wanted: np.dtype[np.generic]) -> None:
-    """Activations in the wanted type: all of a connected set, or none where somebody else reads or makes one of them."""
+    """Activations in the wanted type: all of a connected set, or none where somebody else touches one of them."""
     seen: set[ir.Value] = set()
     for node in list(graph):
         start = node.outputs[0]

@@ -90,7 +90,7 @@ def conv(group: Group, site: Site) -> Kernel:
 
 
 def merged(work: Convolution, groups: int, lanes: int) -> Convolution:
-    """A grouped convolution whose groups are whole channel blocks: of neighbours with zeros between them, else of all."""
+    """A convolution whose groups are whole channel blocks: neighbours joined with zeros between them, else all."""
     outputs, inputs = (n // groups if i == 0 else n for i, n in enumerate(work.weight.shape[:2]))
     found = (m for m in range(1, groups + 1) if groups % m == 0 and not m * outputs % lanes and not m * inputs % lanes)
     together = next(found, groups)

@@ -45,7 +45,7 @@ class Window:
     @property
     def cuts(self) -> tuple[int, int]:
         """How many taps lie above and below the image at most."""
-        bottom = max(0, self.line(self.size[0] - 1, self.taps[0] - 1) - (self.image[0] - 1))  # type: ignore[operator]
+        bottom = max(0, self.line(self.size[0] - 1, self.taps[0] - 1) - (self.image[0] - 1))
         step = self.dilations[0]
         return min(self.taps[0], -(-self.pads[0] // step)), min(self.taps[0], -(-bottom // step))
 
