@@ -30,7 +30,7 @@ from effc.compiler.ir import Array
 
 _CHUNK = 4
 """Tiles of a long row that one task computes."""
-_UNROLLED = 350
+_UNROLLED = 250
 """Multiply-adds in the innermost loop's body; more of them gain nothing, and fill the instruction cache."""
 _NEAR = 1 << 18
 """Bytes of input or weights that stay near a core while it goes over them again."""
@@ -145,16 +145,14 @@ class _Reach:
         held = -(-taken // block)
         return _Reach(np.asarray([min(f, held - blocks) for f in first], np.int32), blocks * block)
 
-    def step(self, lanes: int, most: int) -> int:
-        """How many channels one step of the reduction takes: they divide the span and lie in one block."""
-        fits = [
-            s for s in range(1, max(1, most) + 1) if self.span % s == 0 and (lanes % s == 0 or s == self.span <= lanes)
-        ]
-        return fits[-1]
+    def run(self, lanes: int) -> int:
+        """How many channels lie side by side: they divide the span, and are of one block."""
+        fits = (s for s in range(min(lanes, self.span), 0, -1) if self.span % s == 0)
+        return next(s for s in fits if lanes % s == 0 or s == self.span)
 
 
 def _packed(weight: Array, work: Convolution, reach: _Reach, by: tuple[Tile, int]) -> Array:
-    """Weights as (tiles, channels reached, KH, KW, blocks of a tile, lanes)."""
+    """Weights as (tiles, runs of channels, KH, KW, channels of a run, blocks of a tile, lanes)."""
     tile, lanes = by
     outputs = tile.blocks * lanes
     made, each, *taps = weight.shape
@@ -166,8 +164,8 @@ def _packed(weight: Array, work: Convolution, reach: _Reach, by: tuple[Tile, int
         for o in range(made):
             first = o * work.groups // made * each - int(reach.starts[o // outputs]) * (work.x.block or reach.span)
             full[o, first : first + each] = weight[o]
-    split = full.reshape(tiles, tile.blocks, lanes, reach.span, *taps)
-    return np.ascontiguousarray(split.transpose(0, 3, 4, 5, 1, 2))
+    split = full.reshape(tiles, tile.blocks, lanes, -1, reach.run(lanes), *taps)
+    return np.ascontiguousarray(split.transpose(0, 3, 5, 6, 4, 1, 2))
 
 
 @dataclass(frozen=True)
@@ -217,7 +215,7 @@ class _Nest:
 
     @property
     def sweeps_weights(self) -> bool:
-        """Whether it is better to go over all weights for each row than over the whole image for each tile of channels."""
+        """Whether to go over all weights for each row, rather than over the whole image for each tile of channels."""
         image = 4 * int(np.prod([int(d) for d in self.work.x.shape[1:]]))
         weights = 4 * int(np.prod([int(d) for d in self.w.shape]))
         return image > _NEAR >= weights
@@ -260,19 +258,38 @@ class _Nest:
                 store(self.at.y, self.apply(total.get(), to, lanes), *to, lanes=lanes)
 
     def _reduce(self, place: tuple[Expr, Expr], row: Position, column: Position, sums: list[list[Register]]) -> None:
-        (n, group), rows, columns = place, self.part.rows, self.part.columns
-        hits = [(j, c) for j in range(columns.taps) for c in range(len(sums[0])) if columns.hits(column, c, j)]
-        step = self.reach.step(self.lanes, _UNROLLED // max(1, len(hits) * len(sums)))
-        first, last = rows.existing(row)
-        with T.serial(0, self.reach.span // step) as part, T.serial(first, last) as i:
+        """Runs of channels, rows and columns of taps, channels of the run: the order in which weights lie in memory."""
+        columns, run = self.part.columns, self.reach.run(self.lanes)
+        first, last = self.part.rows.existing(row)
+        with T.serial(0, self.reach.span // run) as part, T.serial(first, last) as i:
+            if isinstance(column, int):
+                for j in range(columns.taps):
+                    hits = [c for c in range(len(sums[0])) if columns.hits(column, c, j)]
+                    self._tap(place, (row, column), (part, i, j), [[line[c] for line in sums] for c in hits], hits)
+            else:
+                with T.serial(0, columns.taps) as j:
+                    self._tap(place, (row, column), (part, i, j), list(zip(*sums, strict=True)), range(len(sums[0])))
+
+    def _tap(
+        self,
+        place: tuple[Expr, Expr],
+        window: tuple[Position, Position],
+        tap: tuple[Expr, Expr, Position],
+        sums: Sequence[Sequence[Register]],
+        offsets: Sequence[int],
+    ) -> None:
+        """One tap over a run of channels. A loop of its own: else values that taps share would be kept in registers."""
+        (n, group), (row, column), (part, i, j), run = place, window, tap, self.reach.run(self.lanes)
+        most = max(1, _UNROLLED // max(1, len(sums) * self.tile.blocks))
+        step = next(s for s in range(min(run, most), 0, -1) if run % s == 0)
+        with T.serial(0, run // step) as inner:
             for k in range(step):
-                channel = part * step + k
-                pixel = self._pixel(n, group, channel, rows.reads(row, i))
-                for j, c in hits:
-                    value = splat(pixel(columns.reads(column + c, j)), self.lanes)
-                    for b, line in enumerate(sums):
-                        weight = load(self.w, group, channel, i, j, b, 0, lanes=self.lanes)
-                        line[c].set(line[c].get() + value * weight)
+                pixel = self._pixel(n, group, part * run + inner * step + k, self.part.rows.reads(row, i))
+                for c, line in zip(offsets, sums, strict=True):
+                    value = splat(pixel(self.part.columns.reads(column + c, j)), self.lanes)
+                    for b, total in enumerate(line):
+                        weight = load(self.w, group, part, i, j, inner * step + k, b, 0, lanes=self.lanes)
+                        total.set(total.get() + value * weight)
 
     def _pixel(self, n: Expr, group: Expr, channel: Expr, row: Expr) -> Callable[[Position], Expr]:
         """One channel of an input row, as a function of the column."""
