@@ -115,7 +115,7 @@ def _axis(side: Side) -> Axis:
 
 
 def _phases(weight: Array, vertical: Side, horizontal: Side) -> Iterator[Part]:
-    """Output pixels `y = phase (mod stride)` are a convolution by the taps `i = phase + before (mod stride)`, reversed."""
+    """Outputs at `phase (mod stride)` are a convolution by the taps at `phase + before (mod stride)`, the last first."""
     from effc.backends.tvm.schedules.conv import Part
 
     spread = np.zeros((*weight.shape[:2], *((s.taps - 1) * s.dilation + 1 for s in (vertical, horizontal))), np.float32)
@@ -123,11 +123,8 @@ def _phases(weight: Array, vertical: Side, horizontal: Side) -> Iterator[Part]:
     for top in range(min(vertical.stride, vertical.size)):
         for left in range(min(horizontal.stride, horizontal.size)):
             down, right = _taps(vertical, top, spread.shape[2]), _taps(horizontal, left, spread.shape[3])
-            some = (
-                spread[:, :, down][:, :, :, right]
-                if down and right
-                else np.zeros((*spread.shape[:2], 1, 1), np.float32)
-            )
+            some = np.zeros((*weight.shape[:2], max(1, len(down)), max(1, len(right))), np.float32)
+            some[:, :, : len(down), : len(right)] = spread[:, :, down][:, :, :, right]
             yield Part(some, _phase(vertical, top, len(down)), _phase(horizontal, left, len(right)))
 
 
