@@ -12,7 +12,7 @@ _LAYOUT = "transform"
 
 
 def explain(artifact: Artifact, feeds: Feeds | None) -> Explanation:
-    """The kernels in the order in which they run, with the nodes that they do. Raises BadInput for a damaged artifact."""
+    """The kernels in the order in which they run, with the nodes that they do."""
     del feeds
     calls = Described.read(artifact.folder).kernels
     layers = tuple(_layer(call) for call in calls if not _moves(call))

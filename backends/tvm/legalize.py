@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from effc.compiler import ir
 from effc.compiler.edit import Before
 from effc.compiler.passes.rewrite import Rule, bypass, each
 from effc.compiler.phase import Phase, Step
+from effc.compiler.settle import settle
 
+Integers = NDArray[np.int64]
 _FAR = 10**8
 """An end that lies behind any batch."""
 
@@ -18,7 +21,23 @@ _FAR = 10**8
 def phases(precision: str) -> tuple[Phase, ...]:
     """The steps for a precision, in run order."""
     del precision
-    return (Phase("tvm-legalize", tuple(Step(rule.__name__, each(rule)) for rule in _RULES), rounds=4),)
+    steps = (Step("outputs_named", outputs_named), *(Step(rule.__name__, each(rule)) for rule in _RULES))
+    return (Phase("tvm-legalize", steps, rounds=4),)
+
+
+def outputs_named(model: ir.Model) -> bool:
+    """An output's dims are named as the inputs' are where they are equal: exporters name each tensor's anew."""
+    known = {dim for value in model.graph.inputs for dim in ir.shape(value) or ()}
+    odd = [v for v in model.graph.outputs if any(isinstance(d, str) and d not in known for d in ir.shape(v) or ())]
+    stated = [ir.shape(value) or () for value in odd]
+    for value, dims in zip(odd, stated, strict=True):
+        value.shape = ir.Shape([d if isinstance(d, int) or d in known else None for d in dims])
+    if odd:
+        settle(model, where="outputs_named")
+    found = [ir.shape(value) or () for value in odd]
+    for value, old, new in zip(odd, stated, found, strict=True):
+        value.shape = ir.Shape([o if n == "?" else n for o, n in zip(old, new, strict=True)])
+    return [ir.shape(value) for value in odd] != stated
 
 
 def whole_slices(node: ir.Node) -> bool:
@@ -28,7 +47,7 @@ def whole_slices(node: ir.Node) -> bool:
     given = [ir.const(v) for v in node.inputs[1:] if v is not None]
     if len(given) != len(node.inputs) - 1 or any(v is None for v in given):
         return False
-    starts, ends, axes, steps = _complete([np.asarray(v) for v in given])
+    starts, ends, axes, steps = _complete([np.asarray(v, np.int64) for v in given])
     whole = (starts == 0) & (ends > _FAR) & (steps == 1)
     if whole.all():
         return node.inputs[0] is not None and bypass(node, node.inputs[0])
@@ -41,10 +60,10 @@ def whole_slices(node: ir.Node) -> bool:
     )
 
 
-def _complete(given: list[ir.Array]) -> list[ir.Array]:
+def _complete(given: list[Integers]) -> list[Integers]:
     """Starts, ends, axes and steps, the last two by default 0, 1, 2, ... and 1."""
     size = given[0].size
-    defaults: list[ir.Array] = [given[0], given[1], np.arange(size), np.ones(size, np.int64)]
+    defaults: list[Integers] = [given[0], given[1], np.arange(size), np.ones(size, np.int64)]
     return [*given, *defaults[len(given) :]]
 
 
@@ -80,13 +99,12 @@ def one_hot(node: ir.Node) -> bool:
 
 def lp_normalization(node: ir.Node) -> bool:
     """LpNormalization(x) is x / max(norm of x along the axis, the least positive number)."""
-    if node.op_type != "LpNormalization":
+    if node.op_type != "LpNormalization" or ir.numpy_dtype(node.outputs[0]) != np.float32:
         return False
     before = Before(node)
     axes = before.const("axes", np.asarray([ir.attr_int(node, "axis", -1)], np.int64))
     norm = before.op(f"ReduceL{ir.attr_int(node, 'p', 2)}", node.inputs[0], axes, keepdims=1)
-    dtype = ir.numpy_dtype(node.outputs[0]) or np.dtype(np.float32)
-    least = before.const("least", np.asarray(np.finfo(dtype).tiny, dtype))
+    least = before.scalar("least", float(np.finfo(np.float32).tiny))
     return before.replace(before.op("Div", node.inputs[0], before.op("Max", norm, least)))
 
 
@@ -102,15 +120,14 @@ def moments(node: ir.Node) -> bool:
     mean = before.op("ReduceMean", x, axes, keepdims=1)
     apart = before.op("Sub", x, mean)
     variance = before.op("ReduceMean", before.op("Mul", apart, apart), axes, keepdims=1)
-    spread = before.op(
-        "Sqrt", before.op("Add", variance, before.scalar("epsilon", ir.attr_float(node, "epsilon", 1e-5)))
-    )
+    epsilon = ir.attr_float(node, "epsilon", 1e-5)
+    spread = before.op("Sqrt", before.op("Add", variance, before.scalar("epsilon", epsilon)))
     found = (mean, before.op("Reciprocal", spread))
     for old, new in zip(node.outputs[1:], found, strict=False):
         name = old.name
         ir.replace_uses(old, new)
         old.name, new.name = f"{name}__replaced", name
-    normal = before.op("LayerNormalization", *node.inputs, axis=first, epsilon=ir.attr_float(node, "epsilon", 1e-5))
+    normal = before.op("LayerNormalization", *node.inputs, axis=first, epsilon=epsilon)
     return before.replace(normal)
 
 

@@ -17,6 +17,11 @@ _TYPES = frozenset(
         *(ir.DataType.UINT8, ir.DataType.UINT16, ir.DataType.UINT32, ir.DataType.UINT64),
     }
 )
+_REDUCTIONS = tuple(f"Reduce{kind}" for kind in ("Max", "Min", "Mean", "Sum", "Prod"))
+_SHAPED = (
+    *("ConstantOfShape", "CumSum", "Expand", "Pad", "Range", "Reshape", "Slice", "Split", "Squeeze", "Tile", "Trilu"),
+    "Unsqueeze",
+)
 _CHECKS: dict[str, Check] = {}
 
 
@@ -149,25 +154,7 @@ def resize(node: ir.Node) -> str | None:
     return None
 
 
-@_check(
-    "ReduceMax",
-    "ReduceMin",
-    "ReduceMean",
-    "ReduceSum",
-    "ReduceProd",
-    "Pad",
-    "Tile",
-    "Expand",
-    "Reshape",
-    "Slice",
-    "Squeeze",
-    "Unsqueeze",
-    "Split",
-    "CumSum",
-    "Range",
-    "Trilu",
-    "ConstantOfShape",
-)
+@_check(*_REDUCTIONS, *_SHAPED)
 def parameters(node: ir.Node) -> str | None:
     """Their parameters are constants."""
     computed = [v.name for v in node.inputs[_FIRST.get(node.op_type, 1) :] if v is not None and ir.const(v) is None]

@@ -2,184 +2,42 @@
 
 from __future__ import annotations
 
-IMPORTED = frozenset(
-    [
-        "Abs",
-        "Acos",
-        "Acosh",
-        "Add",
-        "And",
-        "ArgMax",
-        "ArgMin",
-        "Asin",
-        "Asinh",
-        "Atan",
-        "Atanh",
-        "AveragePool",
-        "BatchNormalization",
-        "BitShift",
-        "BitwiseAnd",
-        "BitwiseNot",
-        "BitwiseOr",
-        "BitwiseXor",
-        "Cast",
-        "CastLike",
-        "Ceil",
-        "Clip",
-        "Concat",
-        "Constant",
-        "ConstantOfShape",
-        "Conv",
-        "ConvTranspose",
-        "Cos",
-        "Cosh",
-        "CumSum",
-        "DepthToSpace",
-        "DequantizeLinear",
-        "Div",
-        "Dropout",
-        "DynamicQuantizeLinear",
-        "Einsum",
-        "Elu",
-        "Equal",
-        "Erf",
-        "Exp",
-        "Expand",
-        "Flatten",
-        "Floor",
-        "Gather",
-        "GatherElements",
-        "GatherND",
-        "Gelu",
-        "Gemm",
-        "GlobalAveragePool",
-        "GlobalLpPool",
-        "GlobalMaxPool",
-        "Greater",
-        "GreaterOrEqual",
-        "GridSample",
-        "GroupNormalization",
-        "HardSigmoid",
-        "HardSwish",
-        "Hardmax",
-        "Identity",
-        "InstanceNormalization",
-        "IsInf",
-        "IsNaN",
-        "LRN",
-        "LayerNormalization",
-        "LeakyRelu",
-        "Less",
-        "LessOrEqual",
-        "Log",
-        "LogSoftmax",
-        "LpPool",
-        "MatMul",
-        "MatMulInteger",
-        "Max",
-        "MaxPool",
-        "Mean",
-        "MeanVarianceNormalization",
-        "Min",
-        "Mish",
-        "Mod",
-        "Mul",
-        "Neg",
-        "Not",
-        "Or",
-        "PRelu",
-        "Pad",
-        "Pow",
-        "QuantizeLinear",
-        "RMSNormalization",
-        "Range",
-        "Reciprocal",
-        "ReduceL1",
-        "ReduceL2",
-        "ReduceLogSum",
-        "ReduceLogSumExp",
-        "ReduceMax",
-        "ReduceMean",
-        "ReduceMin",
-        "ReduceProd",
-        "ReduceSum",
-        "ReduceSumSquare",
-        "Relu",
-        "Reshape",
-        "Resize",
-        "RoiAlign",
-        "Round",
-        "ScatterElements",
-        "ScatterND",
-        "Selu",
-        "Shape",
-        "Shrink",
-        "Sigmoid",
-        "Sign",
-        "Sin",
-        "Sinh",
-        "Size",
-        "Slice",
-        "Softmax",
-        "Softplus",
-        "Softsign",
-        "SpaceToDepth",
-        "Split",
-        "Sqrt",
-        "Squeeze",
-        "Sub",
-        "Sum",
-        "Tan",
-        "Tanh",
-        "ThresholdedRelu",
-        "Tile",
-        "Transpose",
-        "Trilu",
-        "Unsqueeze",
-        "Where",
-        "Xor",
-    ]
-)
+_IMPORTED = """
+Abs Acos Acosh Add And ArgMax ArgMin Asin Asinh Atan Atanh AveragePool BatchNormalization BitShift BitwiseAnd
+BitwiseNot BitwiseOr BitwiseXor Cast CastLike Ceil Clip Concat Constant ConstantOfShape Conv ConvTranspose Cos
+Cosh CumSum DepthToSpace DequantizeLinear Div Dropout DynamicQuantizeLinear Einsum Elu Equal Erf Exp Expand
+Flatten Floor Gather GatherElements GatherND Gelu Gemm GlobalAveragePool GlobalLpPool GlobalMaxPool Greater
+GreaterOrEqual GridSample GroupNormalization HardSigmoid HardSwish Hardmax Identity InstanceNormalization IsInf
+IsNaN LRN LayerNormalization LeakyRelu Less LessOrEqual Log LogSoftmax LpPool MatMul MatMulInteger Max MaxPool
+Mean MeanVarianceNormalization Min Mish Mod Mul Neg Not Or PRelu Pad Pow QuantizeLinear RMSNormalization Range
+Reciprocal ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum
+ReduceSumSquare Relu Reshape Resize RoiAlign Round ScatterElements ScatterND Selu Shape Shrink Sigmoid Sign Sin
+Sinh Size Slice Softmax Softplus Softsign SpaceToDepth Split Sqrt Squeeze Sub Sum Tan Tanh ThresholdedRelu Tile
+Transpose Trilu Unsqueeze Where Xor
+"""
+_SEQUENCES = """
+ConcatFromSequence SequenceAt SequenceConstruct SequenceEmpty SequenceErase SequenceInsert SequenceLength
+SplitToSequence
+"""
+_OPTIONALS = "Optional OptionalGetElement OptionalHasElement"
+_SELECTIONS = "Compress NonMaxSuppression NonZero Unique"
+_FOREIGN = """
+AllClassNMS BiasGelu EmbedLayerNormalization FastGelu MatMulInteger16 Scatter SkipLayerNormalization Upsample
+"""
+IMPORTED = frozenset(_IMPORTED.split())
 """Ops of opset 21 that the importer has and that we do not refuse as a whole."""
+FOREIGN = frozenset(_FOREIGN.split())
+"""Names that the importer has and that opset 21 has not."""
 WRONG = {
     "AffineGrid": "TVM's importer takes constant sizes alone",
     "Attention": "TVM's importer takes another operator of this name",
     "EyeLike": "TVM's importer fails on it where it has a type of its own",
-    "MaxRoiPool": "TVM has it in another rounding",
+    "MaxRoiPool": "TVM rounds its regions otherwise",
     "MaxUnpool": "TVM's importer fails on it",
-    "OneHot": "TVM's importer fails on it where its depth is computed",
+    "OneHot": "its depth or its values are computed",
     "TopK": "TVM compiles no sorting for CPUs",
-    **dict.fromkeys(
-        ["Compress", "NonMaxSuppression", "NonZero", "Unique"], "the size of what it puts out depends on values"
-    ),
-    "Optional": "optional values are not tensors",
-    "OptionalGetElement": "optional values are not tensors",
-    "OptionalHasElement": "optional values are not tensors",
-    **dict.fromkeys(
-        [
-            "ConcatFromSequence",
-            "SequenceAt",
-            "SequenceConstruct",
-            "SequenceEmpty",
-            "SequenceErase",
-            "SequenceInsert",
-            "SequenceLength",
-            "SplitToSequence",
-        ],
-        "sequences are not tensors",
-    ),
+    **dict.fromkeys(_SELECTIONS.split(), "the size of what it puts out depends on values"),
+    **dict.fromkeys(_OPTIONALS.split(), "optional values are not tensors"),
+    **dict.fromkeys(_SEQUENCES.split(), "sequences are not tensors"),
 }
 """Ops that the importer has and that we refuse, with the reason."""
-FOREIGN = frozenset(
-    [
-        "AllClassNMS",
-        "BiasGelu",
-        "EmbedLayerNormalization",
-        "FastGelu",
-        "MatMulInteger16",
-        "Scatter",
-        "SkipLayerNormalization",
-        "Upsample",
-    ]
-)
-"""Names that the importer has and that opset 21 has not."""
