@@ -37,7 +37,6 @@ def _accepts(node: ir.Node) -> str | None:
 @family("AveragePool", "GlobalAveragePool", "ReduceMean", accepts=_accepts, forms=_blocked, table=INTEGER)
 def average(group: Group, site: Site) -> Kernel:
     """Over windows, or over the whole image."""
-    from effc.backends.tvm.schedules.integer import dot
     from effc.backends.tvm.schedules.integer.average import Average, average_pool
     from effc.backends.tvm.schedules.integer.window import Window
 
@@ -53,4 +52,4 @@ def average(group: Group, site: Site) -> Kernel:
         over = Window((image[0], image[1]), (1, 1), (1, 1), (0, 0), (image[0], image[1]), (1, 1))
     everything = bool(ir.attr_int(node, "count_include_pad", 0))
     work = Average(site.placed[source.stored], int(source.zero.item()), float(source.scale.item()), over, everything)
-    return average_pool(work, finish(group, site), dot.of(site.cpu), site.cpu.lanes)
+    return average_pool(work, finish(group, site), site.cpu.lanes)

@@ -10,7 +10,7 @@ from tvm.tirx.script import builder as T
 
 from effc.backends.tvm.plan.placed import Placed
 from effc.backends.tvm.schedules.finish import Apply, Finish
-from effc.backends.tvm.schedules.integer.dot import Dot, as_type
+from effc.backends.tvm.schedules.integer.dot import as_type
 from effc.backends.tvm.schedules.integer.window import Window
 from effc.backends.tvm.schedules.nest import Arguments, Buffer, Expr, Kernel, kernel, load, register, splat, store
 
@@ -31,13 +31,13 @@ class Average:
     everything: bool
 
 
-def average_pool(work: Average, finish: Finish, dot: Dot, lanes: int) -> Kernel:
+def average_pool(work: Average, finish: Finish, lanes: int) -> Kernel:
     """The kernel; the output is in channel blocks, or (N, C) where it has no image left."""
     given = Arguments((work.x, *finish.inputs), finish.constants, (finish.output,))
 
     def body(read: Sequence[Buffer], held: Sequence[Buffer], written: Sequence[Buffer]) -> None:
         apply = finish.bind(read[1:], held)
-        _Nest(work, dot, lanes, read[0], written[0], apply, finish.output).write()
+        _Nest(work, lanes, read[0], written[0], apply, finish.output).write()
 
     return kernel("integer_average", given, body)
 
@@ -45,7 +45,6 @@ def average_pool(work: Average, finish: Finish, dot: Dot, lanes: int) -> Kernel:
 @dataclass(frozen=True)
 class _Nest:
     work: Average
-    dot: Dot
     lanes: int
     x: Buffer
     y: Buffer
@@ -75,11 +74,10 @@ class _Nest:
         total.set(splat(tirx.const(0, "int32"), lanes))
         with T.serial(first, last) as i, T.serial(left, right) as j:
             line, at = window.line(row, i), window.column(column, j)
-            total.set(total.get() + self.dot.byte(load(self.x, n, block, line, at, 0, lanes=lanes)))
+            total.set(total.get() + T.cast(load(self.x, n, block, line, at, 0, lanes=lanes), as_type("int32", lanes)))
         count = (last - first) * (right - left)
         number = window.taps[0] * window.taps[1] if self.work.everything else count
-        zero = self.dot.zero(self.work.zero, self.work.x.dtype)
-        moved = T.cast(total.get() - splat(_int32(count) * zero, lanes), as_type("float32", lanes))
+        moved = T.cast(total.get() - splat(_int32(count) * self.work.zero, lanes), as_type("float32", lanes))
         factor = tirx.const(self.work.scale, "float32") / T.cast(_int32(number), "float32")
         target = self._target(place)
         store(self.y, self.apply(moved * splat(factor, lanes), target, lanes), *target, lanes=lanes)
