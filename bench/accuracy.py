@@ -147,7 +147,8 @@ def verify(
     with open_runner(artifact, threads) if itself else open_typed(artifact, threads) as runner:
         for feeds, expected in batches:
             comparison.add(expected, infer(runner, adapter, feeds, tuple(expected)))
-    return replace(comparison.finish(data=data), of="artifact" if itself else "typed-onnx")
+        host = str(runner.facts().get("host", "native"))
+    return replace(comparison.finish(data=data), of="artifact" if itself else "typed-onnx", host=host)
 
 
 def verify_carried(artifact: Artifact, path: Path, threads: int = 1) -> Verification:

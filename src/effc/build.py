@@ -244,6 +244,7 @@ def _write(shared: Shared, legal: Legal, folder: Path, watch: Progress) -> manif
     names = [*emitted.files, *(name for name in _BESIDE if (folder / name).exists() and name not in emitted.files)]
     described = _manifest(shared, legal, typed, emitted)
     described = replace(described, files=tuple(manifest.FileInfo.of(folder, name) for name in names))
+    described.write(folder, watch.seconds)  # what runs the artifact in an emulator reads it
     with watch.stage("verify"):
         verification = _verify(shared, Artifact(folder, described))
     finished = replace(described, verification=verification)

@@ -13,6 +13,7 @@ import tvm_models
 
 from effc.backends.tvm.toolchain import device
 from effc.backends.tvm.toolchain.bundle import bundle
+from effc.bench import accuracy
 from effc.core.artifact import Artifact
 from effc.core.errors import BackendFailed, BadInput
 
@@ -41,6 +42,14 @@ def test_native(libraries: Path, name: str) -> None:
 def test_emulated(emulated: Path, name: str) -> None:
     """Integer sums are those of `sdot`, bit for bit."""
     check(emulated / name, name)
+
+
+def test_verification_says_where_it_ran(emulated: Path) -> None:
+    given = tvm_models.feeds("dense")
+    wanted = {name: values.astype(np.float32) for name, values in tvm_models.expected("dense", given).items()}
+    found = accuracy.verify(Artifact.open(emulated / "dense"), [(given, wanted)])
+    assert found.outputs[0].max_abs <= 1e-6
+    assert found.host == "qemu"
 
 
 def test_integer_kernel_is_a_dot_product(emulated: Path) -> None:
