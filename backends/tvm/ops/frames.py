@@ -43,7 +43,7 @@ def of_frames(node: ir.Node) -> str | None:
 
 @family("Conv", accepts=of_frames, forms=rows, strided=True)
 def frames(group: Group, site: Site) -> Kernel:
-    """`out[n, o, t] = sum over k of x[n, t * stride + k] * w[o, k]`: frames, which overlap in memory, by the kernels."""
+    """`out[n, o, t] = sum over k of x[n, t * stride + k] * w[o, k]`: overlapping frames by kernels."""
     from effc.backends.tvm.schedules.gemm import Product
 
     node = group.anchor

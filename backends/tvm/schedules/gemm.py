@@ -36,7 +36,7 @@ from effc.backends.tvm.schedules.nest import (
 from effc.backends.tvm.schedules.tiles import Tile, cycles
 from effc.compiler.ir import Array
 
-_UNROLLED = 256
+_UNROLLED = 240
 """Multiply-adds in the innermost loop's body."""
 _CACHED = 192 * 1024
 """Bytes of A that stay in the second-level cache while every panel of B passes."""
@@ -270,7 +270,7 @@ class _Nest:
     def _reduce(self, batch: Sequence[Expr | int], row: Expr | int, panel: _Panel, sums: list[list[Register]]) -> None:
         place = aligned(batch, tuple(self.at.a.shape[:-2]))
         depth = self.work.depth
-        unrolled = max(1, min(depth, _UNROLLED // (len(sums) * len(sums[0]))))
+        unrolled = _unrolled(depth, len(sums) * len(sums[0]))
         whole, rest = divmod(depth, unrolled)
 
         def step(k: Expr | int) -> None:
@@ -287,6 +287,12 @@ class _Nest:
                 step(part * unrolled + k)
         for k in range(rest):
             step(whole * unrolled + k)
+
+
+def _unrolled(depth: int, sums: int) -> int:
+    """Steps of the reduction that are written out: so many that they divide it, where there are such."""
+    most = max(1, min(depth, _UNROLLED // sums))
+    return next((u for u in range(most, max(1, most // 3), -1) if depth % u == 0), most)
 
 
 def aligned(batch: Sequence[Expr | int], dims: Sequence[Expr | int]) -> tuple[Expr | int, ...]:
