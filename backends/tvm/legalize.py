@@ -16,6 +16,8 @@ from effc.compiler.settle import settle
 Integers = NDArray[np.int64]
 _FAR = 10**8
 """An end that lies behind any batch."""
+_LARGE = 1 << 20
+"""Elements of a constant that is worth its bytes."""
 
 
 def phases(precision: str) -> tuple[Phase, ...]:
@@ -65,6 +67,37 @@ def _complete(given: list[Integers]) -> list[Integers]:
     size = given[0].size
     defaults: list[Integers] = [given[0], given[1], np.arange(size), np.ones(size, np.int64)]
     return [*given, *defaults[len(given) :]]
+
+
+def backward_slices(node: ir.Node) -> bool:
+    """A slice with negative steps that starts before the first element starts with it."""
+    if node.op_type != "Slice" or len(node.inputs) != 5:
+        return False
+    given, dims = [ir.const(v) for v in node.inputs[1:]], ir.static_shape(node.inputs[0])
+    if dims is None or any(v is None for v in given):
+        return False
+    starts, ends, axes, steps = (np.asarray(v, np.int64) for v in given)
+    sizes = np.asarray(dims)[axes]
+    before_all = (steps < 0) & (starts < -sizes)
+    if not before_all.any():
+        return False
+    before = Before(node)
+    moved = before.const("starts", np.where(before_all, 0, starts))
+    end = before.const("ends", np.where(before_all, -_FAR, ends))
+    return before.replace(before.op("Slice", node.inputs[0], moved, end, *node.inputs[3:]))
+
+
+def expand_of_batch(node: ir.Node) -> bool:
+    """Expand(x, s) is x * ones(s), which needs to know no size of x."""
+    shape = ir.const(node.inputs[1]) if node.op_type == "Expand" else None
+    dtype = ir.numpy_dtype(node.outputs[0])
+    if shape is None or dtype is None or dtype.kind not in "fiu" or ir.static_shape(node.inputs[0]) is not None:
+        return False
+    sizes = tuple(int(d) for d in shape)
+    if math.prod(sizes) > _LARGE:
+        return False
+    before = Before(node)
+    return before.replace(before.op("Mul", node.inputs[0], before.const("ones", np.ones(sizes, dtype))))
 
 
 def symbols_kept(node: ir.Node) -> bool:
@@ -131,4 +164,4 @@ def moments(node: ir.Node) -> bool:
     return before.replace(normal)
 
 
-_RULES: tuple[Rule, ...] = (whole_slices, symbols_kept, one_hot, lp_normalization, moments)
+_RULES: tuple[Rule, ...] = (whole_slices, backward_slices, expand_of_batch, symbols_kept, one_hot, lp_normalization, moments)

@@ -186,7 +186,7 @@ def ranked(family: Family, group: Group, site: Site) -> Kernel:
 
 def is_elementwise(node: ir.Node) -> bool:
     """Whether the node is an expression on its operands' elements; Q and DQ are with one scale for the tensor."""
-    if node.op_type not in TABLE or node.domain not in ("", "ai.onnx"):
+    if node.op_type not in TABLE or node.domain not in ("", "ai.onnx") or not is_batched(node):
         return False
     return node.op_type not in (Q, DQ) or is_single(node)
 

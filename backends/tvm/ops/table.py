@@ -94,8 +94,14 @@ def is_integer(node: ir.Node) -> bool:
     return _taking(node, INTEGER) is not None
 
 
+def is_batched(node: ir.Node) -> bool:
+    """Whether none but first dims are symbols: schedules know all others."""
+    values = (v for v in (*node.inputs, *node.outputs) if v is not None and v.name)
+    return all(isinstance(d, int) for v in values for d in (ir.shape(v) or ())[1:])
+
+
 def _taking(node: ir.Node, table: Table) -> Family | None:
-    families = table.get(node.op_type, []) if node.domain in ("", "ai.onnx") else []
+    families = table.get(node.op_type, []) if node.domain in ("", "ai.onnx") and is_batched(node) else []
     found = [family for family in families if family.accepts(node) is None]
     return _joined(found) if len(found) > 1 else next(iter(found), None)
 

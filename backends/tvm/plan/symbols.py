@@ -43,6 +43,8 @@ def _value(node: ast.expr, symbols: Mapping[str, Any]) -> Any:
             return symbols[name]
         case ast.Constant(value=int(number)):
             return number
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            return -_value(operand, symbols)
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
             return _OPERATORS[type(op)](_value(left, symbols), _value(right, symbols))
         case ast.Call(func=ast.Name(id="floor"), args=[ast.BinOp(left=left, op=ast.Div(), right=right)]):
