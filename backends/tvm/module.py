@@ -13,7 +13,7 @@ from effc.backends.tvm.cpu import Cpu
 from effc.backends.tvm.importer import imported, settled
 from effc.backends.tvm.ops import families  # noqa: F401  (fills the tables)
 from effc.backends.tvm.ops.elementwise import elementwise
-from effc.backends.tvm.ops.table import Family, Form, Site, find, is_integer
+from effc.backends.tvm.ops.table import Family, Form, Site, find, is_batched, is_integer
 from effc.backends.tvm.plan import symbols
 from effc.backends.tvm.plan.affine import DQ, Q, is_single
 from effc.backends.tvm.plan.group import Group, Rules, grouped
