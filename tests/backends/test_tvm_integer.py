@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+import platform
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pytest
+import tvm
 from onnx import TensorProto, helper, numpy_helper
+from onnx.shape_inference import infer_shapes
+from tvm import relax
 
-from effc.backends.tvm.cpu import X86, Cpu, host
+from effc.backends.tvm import compile, module
+from effc.backends.tvm.cpu import ARM64, ARMV7, X86, Cpu, host
+from effc.backends.tvm.toolchain import device
+from effc.backends.tvm.toolchain.compilers import exporter
 from effc.compiler import ir, oracle
+from effc.core.artifact import Artifact
+from effc.core.errors import BackendMissing
+from effc.core.manifest import FileInfo, Manifest, Source, TensorInfo
 
 Dims = tuple[int, ...]
+STEP = 0.015
+"""The outputs' scale."""
 
 
 @dataclass
@@ -74,8 +88,6 @@ class Graph:
             [helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in self.outputs],
             self.weights,
         )
-        from onnx.shape_inference import infer_shapes
-
         opset = [helper.make_opsetid("", ir.INTERNAL_OPSET)]
         return ir.from_proto(
             infer_shapes(helper.make_model(graph, opset_imports=opset, ir_version=10), strict_mode=True)
@@ -96,7 +108,7 @@ def conv(image: Dims, outputs: int, kernel: int | tuple[int, int], *, group: int
         weight = g.weight(outputs, image[1] // group, *taps)
         x = g.pair(g.input(image))
         y = g.node("Conv", x, weight, g.bias(outputs), group=group, kernel_shape=taps, **attributes)
-        g.output(g.pair(g.node("Relu", y), 0.015, -100))
+        g.output(g.pair(g.node("Relu", y), STEP, -100))
 
     return write
 
@@ -106,7 +118,7 @@ def pool(op: str, image: Dims, **attributes: object) -> Case:
 
     def write(g: Graph) -> None:
         axes = (g.constant(np.array([2, 3])),) if op == "ReduceMean" else ()
-        g.output(g.pair(g.node(op, g.pair(g.input(image)), *axes, **attributes), 0.015, -20))
+        g.output(g.pair(g.node(op, g.pair(g.input(image)), *axes, **attributes), STEP, -20))
 
     return write
 
@@ -118,7 +130,7 @@ def moved(op: str, images: list[Dims], *constants: np.ndarray, **attributes: obj
         read = [g.pair(g.input(dims)) for dims in images]
         y = g.pair(g.node(op, *read, *(g.constant(c) if c.size else "" for c in constants), **attributes))
         channels = sum(dims[1] for dims in images)
-        g.output(g.pair(g.node("Conv", y, g.weight(16, channels, 1, 1)), 0.015, 5))
+        g.output(g.pair(g.node("Conv", y, g.weight(16, channels, 1, 1)), STEP, 5))
 
     return write
 
@@ -131,7 +143,7 @@ def residual(image: Dims, *, relu: bool) -> Case:
         a = g.pair(g.node("Conv", x, g.weight(channels, channels, 1, 1), g.bias(channels)), 0.03, -4)
         b = g.node("Conv", a, g.weight(channels, channels, 3, 3), g.bias(channels), pads=[1, 1, 1, 1])
         total = g.node("Add", x, b)
-        g.output(g.pair(g.node("Relu", total) if relu else total, 0.015, -30))
+        g.output(g.pair(g.node("Relu", total) if relu else total, STEP, -30))
 
     return write
 
@@ -143,7 +155,7 @@ def gated(image: Dims) -> Case:
         x, channels = g.pair(g.input(image)), image[1]
         mean = g.pair(g.node("GlobalAveragePool", x), 0.004, 3)
         gate = g.node("HardSigmoid", g.node("Conv", mean, g.weight(channels, channels, 1, 1), g.bias(channels)))
-        g.output(g.pair(g.node("Mul", x, g.pair(gate, 1 / 255, -128)), 0.015, 0))
+        g.output(g.pair(g.node("Mul", x, g.pair(gate, 1 / 255, -128)), STEP, 0))
 
     return write
 
@@ -159,7 +171,7 @@ def dense(rows: Dims, outputs: int, **attributes: int) -> Case:
             y = g.node("Gemm", x, g.weight(*dims, axis=1), g.bias(outputs))
         else:
             y = g.node("MatMul", x, g.weight(*dims, axis=1))
-        g.output(g.pair(y, 0.015, 3))
+        g.output(g.pair(y, STEP, 3))
 
     return write
 
@@ -215,33 +227,101 @@ CASES: dict[str, Case] = {
 }
 
 
-def steps(cases: dict[str, Case], cpu: Cpu) -> dict[str, np.ndarray]:
-    """How many steps of 0.015 the outputs lie apart, by case."""
-    import tvm
-    from tvm import relax
+Feeds = dict[str, np.ndarray]
 
-    from effc.backends.tvm import compile, module
 
+def compiled(graph: Graph, cpu: Cpu) -> relax.VMExecutable:
+    return compile.library(module.build(graph.model(), cpu), cpu)
+
+
+def native(graph: Graph, cpu: Cpu, feeds: Feeds, folder: Path) -> list[np.ndarray]:
+    """Outputs of the kernels, run here."""
+    del folder
+    machine = relax.VirtualMachine(compiled(graph, cpu), tvm.cpu())
+    found = machine["main"](*(tvm.runtime.tensor(x) for x in feeds.values()))
+    return [x.numpy() for x in ([found] if len(graph.outputs) == 1 else list(found))]
+
+
+def emulated(graph: Graph, cpu: Cpu, feeds: Feeds, folder: Path) -> list[np.ndarray]:
+    """The same in an emulator."""
+    try:
+        device.transport(cpu.machine)
+    except BackendMissing as error:
+        pytest.skip(f"no qemu-{cpu.machine}: {error.what}")
+    compiled(graph, cpu).export_library(str(folder / "model.so"), fcompile=exporter(cpu.machine))
+    data = (folder / "model.so").read_bytes()
+    inputs = tuple(TensorInfo(n, "float32", d) for n, d in graph.inputs.items())
+    outputs = tuple(TensorInfo(v.name or "", "float32", ir.shape(v) or ()) for v in graph.model().graph.outputs)
+    files = (FileInfo("model.so", hashlib.sha256(data).hexdigest(), len(data)),)
+    source = Source("kernels", "", ir.INTERNAL_OPSET)
+    target = f"tvm-arm64-int8:{cpu.name}"
+    Manifest("0", target, "onnx", source, inputs, outputs, files, "model.so").write(folder, {})
+    (found,) = device.run(Artifact(folder, Manifest.read(folder)), [feeds])
+    return [found[n] for n in graph.outputs]
+
+
+def steps(cases: Mapping[str, Case], cpu: Cpu, folder: Path) -> dict[str, np.ndarray]:
+    """How many steps the outputs lie apart, by case."""
     graph = Graph()
     for case in cases.values():
         case(graph)
-    model, feeds = graph.model(), graph.feeds()
-    (wanted,) = oracle.evaluate(model, [feeds])
-    machine = relax.VirtualMachine(compile.library(module.build(model, cpu), cpu), tvm.cpu())
-    found = machine["main"](*(tvm.runtime.tensor(x) for x in feeds.values()))
-    found = [found] if len(cases) == 1 else list(found)
+    feeds = graph.feeds()
+    (wanted,) = oracle.evaluate(graph.model(), [feeds])
+    found = (native if cpu.machine == platform.machine() else emulated)(graph, cpu, feeds, folder)
     values = (wanted[n] for n in graph.outputs)
-    return {name: (np.asarray(f.numpy()) - w) / 0.015 for name, f, w in zip(cases, found, values, strict=True)}
+    return {name: np.abs(f - w) / STEP for name, f, w in zip(cases, found, values, strict=True)}
 
 
-@pytest.fixture(scope="module", params=["host", "x86-64-v3"])
-def apart(request: pytest.FixtureRequest) -> dict[str, np.ndarray]:
-    return steps(CASES, host() if request.param == "host" else X86[request.param])
+def _check(apart: np.ndarray) -> None:
+    """Sums are exact, so that only a float's last bit can tip a rounding."""
+    assert apart.max() < 1.001
+    assert np.mean(apart > 0.5) < 0.01
+
+
+@pytest.fixture(scope="module")
+def apart(tmp_path_factory: pytest.TempPathFactory) -> dict[str, np.ndarray]:
+    return steps(CASES, host(), tmp_path_factory.mktemp("kernels"))
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_kernel_is_within_one_step(apart: dict[str, np.ndarray], case: str) -> None:
-    """Sums are exact, so that only a float's last bit can tip a rounding."""
-    off = np.abs(apart[case])
-    assert off.max() < 1.001
-    assert np.mean(off > 0.5) < 0.01
+    _check(apart[case])
+
+
+SOME = (
+    *("pointwise, odd channels", "3x3, odd", "first, 3 channels", "depthwise 3x3, strided, odd", "depthwise 5x5"),
+    *("gemm, rows and odd ends", "global average", "residual, odd, relu", "largest"),
+)
+
+
+WIDE_OR_NOT = ("x86-64-v3", "x86-64-v4") if host().bits == 512 else ("x86-64-v3",)
+
+
+@pytest.mark.parametrize("name", [*WIDE_OR_NOT, "neoverse-n1", "cortex-a53"])
+def test_kernels_of_other_cpus_are_within_one_step(name: str, tmp_path: Path) -> None:
+    cpu = {**X86, **ARM64}[name]
+    for found in steps({case: CASES[case] for case in SOME}, cpu, tmp_path).values():
+        _check(found)
+
+
+INSTRUCTIONS = {
+    "znver4": ("vpdpbusd",),
+    "alderlake": ("vpdpbusd",),
+    "skylake-avx512": ("vpmaddwd",),
+    "x86-64-v3": ("vpmaddwd",),
+    "neoverse-n1": ("sdot",),
+    "cortex-a53": ("smull", "sadalp"),
+    "cortex-a7": ("vmull.s8", "vpaddl.s16"),
+}
+
+
+@pytest.mark.parametrize("name", INSTRUCTIONS)
+def test_instructions(name: str) -> None:
+    """`vpmaddubsw` saturates: it is nowhere."""
+    graph = Graph()
+    conv((1, 16, 4, 4), 16, 1)(graph)
+    executable = compiled(graph, {**X86, **ARM64, "cortex-a7": ARMV7}[name])
+    text = "".join(m.inspect_source("asm") for m in executable.mod.imports if m.kind == "llvm")
+    for instruction in INSTRUCTIONS[name]:
+        assert instruction in text
+    assert "vpmaddubsw" not in text
