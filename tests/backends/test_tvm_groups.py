@@ -14,7 +14,7 @@ from effc.compiler import ir, oracle
 HEAD = """
 <ir_version: 10, opset_import: ["" : 21]>
 graph (float[1, 4, 6, 6] x) => ({result})
-<float s = {{0.05}}, float t = {{0.1}}, int8 z = {{-3}}, float[4, 4, 1, 1] w = {{{weights}}}, 
+<float s = {{0.05}}, float t = {{0.1}}, int8 z = {{-3}}, float[4, 4, 1, 1] w = {{{weights}}},
  int64[4] shape = {{1, 4, 4, 9}}, int64[8] pads = {{0, 0, 1, 1, 0, 0, 1, 1}}, float one = {{1}}, float odd = {{0.512}}>
 {{ {body} }}
 """

@@ -86,7 +86,7 @@ def conv(group: Group, site: Site) -> Kernel:
     work = merged(work, ir.attr_int(node, "group", 1), lanes)
     columns = over.size[0] * over.size[1] if over.pointwise else over.size[1]
     tiles = ranked(columns, -(-outputs // lanes // work.groups), site.cpu.registers)
-    return convolution(work, finish(group, site), tiles[0], dot.of(site.cpu), lanes)
+    return convolution(work, finish(group, site), site.choices.choose(work.words, tiles), dot.of(site.cpu), lanes)
 
 
 def merged(work: Convolution, groups: int, lanes: int) -> Convolution:

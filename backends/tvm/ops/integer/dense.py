@@ -64,7 +64,7 @@ def dense(group: Group, site: Site) -> Kernel:
         bias=_bias(node, outputs),
     )
     rows = 1 if work.rows is None else work.rows
-    tile = ranked(rows, -(-outputs // lanes), site.cpu.registers)[0]
+    tile = site.choices.choose(work.words, ranked(rows, -(-outputs // lanes), site.cpu.registers))
     return product(work, finish(group, site), tile, dot.of(site.cpu), lanes)
 
 

@@ -57,6 +57,14 @@ class Convolution:
     window: Window
     groups: int = 1
 
+    @property
+    def words(self) -> str:
+        """The workload, for a database."""
+        over, weight = self.window, "x".join(map(str, self.weight.shape))
+        image = "x".join(map(str, over.image)) + ("" if self.x.block else " rows")
+        moved = f"{over.strides} {over.dilations} {over.pads}"
+        return f"conv {self.x.dtype} {image} * {weight} by {self.groups} / {moved} -> {over.size}"
+
 
 def convolution(work: Convolution, finish: Finish, tile: Tile, dot: Dot, lanes: int) -> Kernel:
     """The kernel: rows of output columns in parallel; a tile's sums stay in registers over the whole reduction."""

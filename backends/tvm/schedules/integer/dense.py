@@ -49,6 +49,11 @@ class Product:
     bias: Array
 
     @property
+    def words(self) -> str:
+        """The workload, for a database."""
+        return f"product {self.x.dtype} {self.rows} * {'x'.join(map(str, self.weight.shape))}"
+
+    @property
     def rows(self) -> int | None:
         """M where it is known."""
         dim = self.x.shape[-2]
