@@ -28,12 +28,17 @@ def rows(node: ir.Node) -> tuple[Form, ...]:
     return (Form.ROWS,)
 
 
+def of_floats(node: ir.Node) -> bool:
+    """Whether it computes float32 or float16."""
+    return str(ir.numpy_dtype(node.outputs[0])) in ("float32", "float16")
+
+
 def _accepts_matmul(node: ir.Node) -> str | None:
     a, b = node.inputs[:2]
     if ir.const(a) is not None:
         return "its left side is constant"
-    if str(ir.numpy_dtype(node.outputs[0])) != "float32":
-        return "it is not in float32"
+    if not of_floats(node):
+        return "it is not in float32 or float16"
     shapes = [ir.shape(v) or () for v in (a, b)]
     if min(map(len, shapes)) < 2 or any(ir.static_shape_from(v, 1) is None for v in (a, b)):
         return "its inner dims are not known"
@@ -48,8 +53,8 @@ def _accepts_matmul(node: ir.Node) -> str | None:
 def _accepts_gemm(node: ir.Node) -> str | None:
     if ir.const(node.inputs[0]) is not None or ir.const(node.inputs[1]) is None:
         return "its left side is constant, or its right side is not"
-    if str(ir.numpy_dtype(node.outputs[0])) != "float32" or ir.static_shape_from(node.inputs[0], 1) is None:
-        return "it is not in float32 with known dims"
+    if not of_floats(node) or ir.static_shape_from(node.inputs[0], 1) is None:
+        return "it is not in float32 or float16 with known dims"
     if len(node.inputs) > 2 and node.inputs[2] is not None:
         bias, width = ir.const(node.inputs[2]), (ir.shape(node.outputs[0]) or (0, 0))[1]
         if bias is None or bias.size not in (1, width) or (bias.ndim > 1 and bias.shape[0] != 1):
@@ -95,8 +100,8 @@ def _product(group: Group, site: Site, a: Placed, b: Placed | ir.Array, bias: ir
 
 def scheduled(work: Product, tail: Finish, site: Site) -> Kernel:
     """The product with the tile that its size and the CPU call for."""
-    from effc.backends.tvm.schedules.gemm import chosen, product
+    from effc.backends.tvm.schedules.gemm import product, ranked
 
     height, lanes = work.a.shape[-2], site.cpu.lanes
-    tile = chosen(height if isinstance(height, int) else _FEW, -(-work.width // lanes), site.cpu.registers)
-    return product(work, tail, tile, lanes)
+    tiles = ranked(height if isinstance(height, int) else _FEW, -(-work.width // lanes), site.cpu.registers)
+    return product(work, tail, site.choices.choose(work.words, tiles), lanes)

@@ -39,7 +39,7 @@ def _accepts(node: ir.Node) -> str | None:
         return "its axes or dims are not known"
     if any(not isinstance((ir.shape(node.inputs[0]) or ())[a], int) for a in over):
         return "it reduces the batch"
-    allowed = ("float32", "int32", "int64") if node.op_type in _INTEGERS else ("float32",)
+    allowed = ("float32", "float16", *(("int32", "int64") if node.op_type in _INTEGERS else ()))
     return None if dtype in allowed else f"it is in {dtype}"
 
 
@@ -73,7 +73,7 @@ def _accepts_extreme(node: ir.Node) -> str | None:
         return "its dims are not known"
     assert node.inputs[0] is not None
     dtype = str(ir.numpy_dtype(node.inputs[0]))
-    return None if dtype in ("float32", "int32", "int64") else f"it is in {dtype}"
+    return None if dtype in ("float32", "float16", "int32", "int64") else f"it is in {dtype}"
 
 
 @family("ArgMax", "ArgMin", accepts=_accepts_extreme, forms=rows, strided=True)

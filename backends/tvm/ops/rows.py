@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from effc.backends.tvm.ops.dense import rows
+from effc.backends.tvm.ops.dense import of_floats, rows
 from effc.backends.tvm.ops.finish import finish
 from effc.backends.tvm.ops.table import Site, family
 from effc.backends.tvm.plan.group import Group
@@ -12,10 +12,10 @@ from effc.backends.tvm.schedules.nest import Kernel
 from effc.compiler import ir
 
 
-def _of_float32(node: ir.Node) -> str | None:
+def _accepts_softmax(node: ir.Node) -> str | None:
     dims = ir.static_shape_from(node.inputs[0], 1)
-    if str(ir.numpy_dtype(node.outputs[0])) != "float32" or ir.const(node.inputs[0]) is not None:
-        return "it is not in float32"
+    if not of_floats(node) or ir.const(node.inputs[0]) is not None:
+        return "it is not in float32 or float16"
     return "its dims are not known" if dims is None and ir.static_shape(node.inputs[0]) is None else None
 
 
@@ -24,7 +24,7 @@ def _axis(node: ir.Node) -> int:
     return ir.attr_int(node, "axis", -1) % max(rank, 1)
 
 
-@family("Softmax", "LogSoftmax", accepts=_of_float32, forms=rows, strided=True)
+@family("Softmax", "LogSoftmax", accepts=_accepts_softmax, forms=rows, strided=True)
 def softmax(group: Group, site: Site) -> Kernel:
     """Along one axis."""
     from effc.backends.tvm.schedules.softmax import Softmax
@@ -43,7 +43,7 @@ def _accepts_norm(node: ir.Node) -> str | None:
         return "its scale or bias is computed"
     if len(node.outputs) > 1:
         return "its mean or deviation is wanted"
-    return _of_float32(node)
+    return _accepts_softmax(node)
 
 
 @family("LayerNormalization", accepts=_accepts_norm, forms=rows, strided=True)

@@ -2,7 +2,8 @@
 
 B lies in panels of a few vectors' width, (panels, K, blocks * lanes), so that the innermost loop reads it in order, as
 in Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication" (2008). A constant B is packed when the
-model is built; a computed one when the kernel runs, a panel at a time, where it does not lie so already.
+model is built; a computed one when the kernel runs, a panel at a time, where it does not lie so already. Sums
+of float16 are kept in float32.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from effc.backends.tvm.schedules.nest import (
     Register,
     kernel,
     load,
+    narrowed,
     number,
     register,
     scratch,
@@ -32,6 +34,7 @@ from effc.backends.tvm.schedules.nest import (
     store,
     tasks,
     unravel,
+    widened,
 )
 from effc.backends.tvm.schedules.tiles import Tile, cycles
 from effc.compiler.ir import Array
@@ -57,6 +60,13 @@ class Product:
     bias: Array | None = None
 
     @property
+    def words(self) -> str:
+        """The workload, for a database."""
+        kind = "computed" if isinstance(self.b, Placed) else "constant"
+        rows = "x".join(str(d) for d in self.a.shape[:-1])
+        return f"product {self.a.dtype} {rows} x {self.depth} x {self.width} {kind}"
+
+    @property
     def depth(self) -> int:
         """K."""
         return int(self.a.shape[-1])
@@ -67,8 +77,8 @@ class Product:
         return int(self.b.shape[-1])
 
 
-def chosen(rows: int, blocks: int, registers: int) -> Tile:
-    """The tile of `columns` rows of A by `blocks` vectors of B that computes `rows` x `blocks` in the fewest cycles."""
+def ranked(rows: int, blocks: int, registers: int) -> list[Tile]:
+    """Tiles of `columns` rows of A by `blocks` vectors of B, the one first that needs the fewest cycles."""
     wide = 8 if rows == 1 else 4
     spare = 3 if registers > 16 else 2
     tiles = [
@@ -77,7 +87,7 @@ def chosen(rows: int, blocks: int, registers: int) -> Tile:
         for r in range(1, min(rows, 14) + 1)
         if r * b + b + spare <= registers
     ]
-    return min(tiles, key=lambda t: (_cost(rows, blocks, t), -t.columns * t.blocks))
+    return sorted(tiles, key=lambda t: (_cost(rows, blocks, t), -t.columns * t.blocks))
 
 
 def _cost(rows: int, blocks: int, tile: Tile) -> float:
@@ -89,7 +99,7 @@ def _cost(rows: int, blocks: int, tile: Tile) -> float:
 
 def product(work: Product, finish: Finish, tile: Tile, lanes: int) -> Kernel:
     """The kernel: panels of B and chunks of A's rows in parallel."""
-    packed = () if isinstance(work.b, Placed) else panels(work.b, tile.blocks, lanes)
+    packed = () if isinstance(work.b, Placed) else panels(work.b.astype(work.a.dtype), tile.blocks, lanes)
     bias = () if work.bias is None else (pack(work.bias.astype(np.float32), lanes),)
     computed = (work.b,) if isinstance(work.b, Placed) else ()
     given = Arguments((work.a, *computed, *finish.inputs), (*packed, *bias, *finish.constants), (finish.output,))
@@ -106,7 +116,7 @@ def product(work: Product, finish: Finish, tile: Tile, lanes: int) -> Kernel:
 
 def panels(weight: Array, blocks: int, lanes: int) -> tuple[Array, ...]:
     """K x N as (N / (blocks * lanes), K, blocks * lanes), and the last, narrower panel where N leaves one."""
-    packed = pack(weight.astype(np.float32), lanes, axis=1)  # K, nb, lanes
+    packed = pack(weight, lanes, axis=1)  # K, nb, lanes
     by_block = np.moveaxis(packed, 1, 0)  # nb, K, lanes
     whole = len(by_block) // blocks * blocks
     parts = [part for part in (by_block[:whole], by_block[whole:]) if len(part)]
@@ -208,7 +218,7 @@ class _Nest:
         with T.serial(0, depth) as k, T.serial(0, size) as j:
             column = start + j
             inside = column < self.work.width
-            value = b[(*place, k, T.min(column, self.work.width - 1))]
+            value = widened(b[(*place, k, T.min(column, self.work.width - 1))])
             exact = self.work.width % self.lanes == 0
             panel_value = value if exact else T.Select(inside, value, number(0.0, value))
             T.buffer_store(panel, panel_value, [k, j])
@@ -264,8 +274,8 @@ class _Nest:
         return rest if last else self.lanes
 
     def _store(self, total: Register, row: Sequence[Expr | int], column: Expr | int, lanes: int) -> None:
-        index = (*row, column)
-        store(self.at.out, self.apply(load(total.buffer, 0, lanes=lanes), index, lanes), *index, lanes=lanes)
+        index, value = (*row, column), narrowed(load(total.buffer, 0, lanes=lanes), self.work.a.dtype)
+        store(self.at.out, self.apply(value, index, lanes), *index, lanes=lanes)
 
     def _reduce(self, batch: Sequence[Expr | int], row: Expr | int, panel: _Panel, sums: list[list[Register]]) -> None:
         place = aligned(batch, tuple(self.at.a.shape[:-2]))
@@ -276,9 +286,9 @@ class _Nest:
         def step(k: Expr | int) -> None:
             weights = [register(self.lanes) for _ in sums]
             for b, weight in enumerate(weights):
-                weight.set(load(panel.b, *panel.place, k, panel.first + b * self.lanes, lanes=self.lanes))
+                weight.set(widened(load(panel.b, *panel.place, k, panel.first + b * self.lanes, lanes=self.lanes)))
             for i in range(len(sums[0])):
-                value = splat(self.at.a[(*place, row + i, k)], self.lanes)
+                value = splat(widened(self.at.a[(*place, row + i, k)]), self.lanes)
                 for line, weight in zip(sums, weights, strict=True):
                     line[i].set(line[i].get() + value * weight.get())
 

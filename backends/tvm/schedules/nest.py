@@ -6,8 +6,9 @@ Loop nests are built as TIR directly, already tiled, vectorized and unrolled: wh
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, ContextManager
+from typing import Any
 
 import numpy as np
 from tvm import tirx
@@ -135,9 +136,19 @@ def as_type(dtype: str, like: Expr) -> str:
     return dtype if lanes == 1 else f"{dtype}x{lanes}"
 
 
+def widened(x: Expr) -> Expr:
+    """A float as float32, in which sums of float16 are kept."""
+    return x if scalar_of(x) == "float32" else T.cast(x, as_type("float32", x))
+
+
+def narrowed(x: Expr, dtype: str) -> Expr:
+    """A value in the type in which it is stored."""
+    return x if scalar_of(x) == dtype else T.cast(x, as_type(dtype, x))
+
+
 @dataclass(frozen=True)
 class Register:
-    """A vector that LLVM keeps in a register: a local array of its own, so that it is promoted whatever else is there."""
+    """A vector that LLVM keeps in a register: a local array of its own, promoted whatever else is there."""
 
     buffer: Buffer
     lanes: int
@@ -170,7 +181,7 @@ _LAUNCH = 8_000
 """Vector operations below which waking other threads takes longer than the work."""
 
 
-def tasks(count: Expr | int, work: float) -> ContextManager[Expr]:
+def tasks(count: Expr | int, work: float) -> AbstractContextManager[Expr]:
     """A loop over independent tasks, on all threads where it is worth it: `work` estimates its vector operations."""
     return T.parallel(0, count) if work >= _LAUNCH else T.serial(0, count)  # type: ignore[no-any-return]
 

@@ -19,11 +19,13 @@ from effc.backends.tvm.schedules.nest import (
     held,
     kernel,
     load,
+    narrowed,
     splat,
     store,
     tasks,
     total,
     unravel,
+    widened,
 )
 from effc.backends.tvm.schedules.sweep import Row
 from effc.compiler.ir import Array
@@ -59,11 +61,11 @@ def layer_norm(work: LayerNorm, finish: Finish, lanes: int) -> Kernel:
             def step(start: Expr | int, width: int, way: int) -> None:
                 del way
                 index = (*place, start)
-                value = (load(x, *index, lanes=width) - splat(mean, width)) * splat(scale, width)
+                value = (widened(load(x, *index, lanes=width)) - splat(mean, width)) * splat(scale, width)
                 value = value * load(constants[0], start, lanes=width)
                 if work.bias is not None:
                     value = value + load(constants[1], start, lanes=width)
-                store(out, apply(value, index, width), *index, lanes=width)
+                store(out, apply(narrowed(value, work.x.dtype), index, width), *index, lanes=width)
 
             row.sweep(step)
 
@@ -73,11 +75,11 @@ def layer_norm(work: LayerNorm, finish: Finish, lanes: int) -> Kernel:
 def _moments(x: Buffer, place: Sequence[Expr], row: Row, epsilon: float) -> tuple[Expr, Expr]:
     """A row's mean, and one over its standard deviation."""
     zero, share = tirx.const(0.0, "float32"), tirx.const(1.0 / row.length, "float32")
-    whole = row.fold(zero, lambda i, n: load(x, *place, i, lanes=n), lambda a, b: a + b)
+    whole = row.fold(zero, lambda i, n: widened(load(x, *place, i, lanes=n)), lambda a, b: a + b)
     mean = held(whole.get() * share)
 
     def square(start: Expr | int, lanes: int) -> Expr:
-        apart = held(load(x, *place, start, lanes=lanes) - splat(mean.get(), lanes))
+        apart = held(widened(load(x, *place, start, lanes=lanes)) - splat(mean.get(), lanes))
         return apart.get() * apart.get()
 
     spread = row.fold(zero, square, lambda a, b: a + b)

@@ -21,6 +21,7 @@ from effc.backends.tvm.schedules.nest import (
     held,
     kernel,
     load,
+    narrowed,
     number,
     register,
     splat,
@@ -87,6 +88,11 @@ class Reduction:
         return math.prod(int(self.x.shape[a]) for a in self.axes)
 
     @property
+    def dtype(self) -> str:
+        """What is summed in."""
+        return "float32" if self.x.dtype == "float16" else self.x.dtype
+
+    @property
     def kept(self) -> tuple[int, ...]:
         """The axes that stay."""
         return tuple(a for a in range(len(self.x.shape)) if a not in self.axes)
@@ -95,13 +101,14 @@ class Reduction:
         """What the combination begins with."""
         start = KINDS[self.op].identity
         if isinstance(start, str):
-            return tirx.min_value(self.x.dtype) if start == "lowest" else tirx.max_value(self.x.dtype)
-        return tirx.const(start, self.x.dtype)
+            return tirx.min_value(self.dtype) if start == "lowest" else tirx.max_value(self.dtype)
+        return tirx.const(start, self.dtype)
 
     def finished(self, value: Expr) -> Expr:
         """The result from what was combined."""
         result = KINDS[self.op].after(value)
-        return result * number(1 / self.count, result) if self.op == "ReduceMean" else result
+        result = result * number(1 / self.count, result) if self.op == "ReduceMean" else result
+        return narrowed(result, self.x.dtype)
 
     def target(self, kept: Sequence[Expr | int]) -> tuple[Expr | int, ...]:
         """The place in the output of a place along the kept axes."""
@@ -148,7 +155,7 @@ class _Nest:
             with self._reduced(self.work.axes[:-1]) as reduced:
 
                 def value(start: Expr | int, lanes: int) -> Expr:
-                    return kind.before(load(self.x, *self.work.source(place, (*reduced, start)), lanes=lanes))
+                    return kind.before(self._read(self.work.source(place, (*reduced, start)), lanes))
 
                 whole.set(kind.combine(whole.get(), row.fold(self.work.identity(), value, kind.combine).get()))
             self._store(place, self.work.finished(whole.get()), 1)
@@ -167,10 +174,10 @@ class _Nest:
 
     def _column(self, place: Sequence[Expr | int], lanes: int) -> None:
         kind = KINDS[self.work.op]
-        whole = register(lanes, self.work.x.dtype)
+        whole = register(lanes, self.work.dtype)
         whole.set(splat(self.work.identity(), lanes))
         with self._reduced(self.work.axes) as reduced:
-            value = kind.before(load(self.x, *self.work.source(place, reduced), lanes=lanes))
+            value = kind.before(self._read(self.work.source(place, reduced), lanes))
             whole.set(kind.combine(whole.get(), value))
         self._store(place, self.work.finished(whole.get()), lanes)
 
@@ -182,6 +189,9 @@ class _Nest:
             return
         with T.grid(*(self.x.shape[a] for a in axes)) as found:
             yield [found] if len(axes) == 1 and not isinstance(found, (list, tuple)) else list(found)
+
+    def _read(self, place: Sequence[Expr | int], lanes: int) -> Expr:
+        return narrowed(load(self.x, *place, lanes=lanes), self.work.dtype)
 
     def _store(self, place: Sequence[Expr | int], value: Expr, lanes: int) -> None:
         index = self.work.target(place)

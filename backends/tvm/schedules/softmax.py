@@ -19,6 +19,7 @@ from effc.backends.tvm.schedules.nest import (
     held,
     kernel,
     load,
+    narrowed,
     register,
     scratch,
     splat,
@@ -26,6 +27,7 @@ from effc.backends.tvm.schedules.nest import (
     tasks,
     total,
     unravel,
+    widened,
 )
 from effc.backends.tvm.schedules.sweep import Row
 
@@ -74,10 +76,10 @@ class _Nest:
     def _row(self, place: Sequence[Expr], row: Row) -> None:
         kept = scratch((row.length,), "float32") if row.length <= _KEPT and not self.work.log else None
         low = tirx.min_value("float32")
-        top = row.fold(low, lambda i, n: load(self.x, *place, i, lanes=n), T.max)
+        top = row.fold(low, lambda i, n: self._read((*place, i), n), T.max)
 
         def exponential(start: Expr | int, lanes: int) -> Expr:
-            value = held(approx.exp(load(self.x, *place, start, lanes=lanes) - splat(top.get(), lanes))).get()
+            value = held(approx.exp(self._read((*place, start), lanes) - splat(top.get(), lanes))).get()
             if kept is not None:
                 store(kept, value, start, lanes=lanes)
             return value
@@ -88,12 +90,11 @@ class _Nest:
         def quotient(start: Expr | int, lanes: int, way: int) -> None:
             del way
             if self.work.log:
-                value = load(self.x, *place, start, lanes=lanes) - splat(scale.get(), lanes)
+                value = self._read((*place, start), lanes) - splat(scale.get(), lanes)
             else:
                 above = load(kept, start, lanes=lanes) if kept is not None else exponential(start, lanes)
                 value = above * splat(scale.get(), lanes)
-            index = (*place, start)
-            store(self.out, self.apply(value, index, lanes), *index, lanes=lanes)
+            self._write(value, (*place, start), lanes)
 
         row.sweep(quotient)
 
@@ -125,14 +126,21 @@ class _Nest:
             return (*place[:axis], i, *place[axis:], start)
 
         with T.serial(0, length) as i:
-            top.set(T.max(top.get(), load(self.x, *at(i), lanes=lanes)))
+            top.set(T.max(top.get(), self._read(at(i), lanes)))
         with T.serial(0, length) as i:
-            whole.set(whole.get() + approx.exp(load(self.x, *at(i), lanes=lanes) - top.get()))
+            whole.set(whole.get() + approx.exp(self._read(at(i), lanes) - top.get()))
         scale = held(_factor(whole.get(), top.get(), log=self.work.log))
         with T.serial(0, length) as i:
-            x = load(self.x, *at(i), lanes=lanes)
+            x = self._read(at(i), lanes)
             value = x - scale.get() if self.work.log else approx.exp(x - top.get()) * scale.get()
-            store(self.out, self.apply(value, at(i), lanes), *at(i), lanes=lanes)
+            self._write(value, at(i), lanes)
+
+    def _read(self, place: Sequence[Expr | int], lanes: int) -> Expr:
+        return widened(load(self.x, *place, lanes=lanes))
+
+    def _write(self, value: Expr, place: Sequence[Expr | int], lanes: int) -> None:
+        result = self.apply(narrowed(value, self.work.x.dtype), place, lanes)
+        store(self.out, result, *place, lanes=lanes)
 
 
 def _factor(whole: Expr, top: Expr, *, log: bool) -> Expr:
