@@ -152,6 +152,7 @@ MOVED = [
     ),
     Case("expand", "y = Expand(a, s)", {"a": (3, 1, 7)}, {"s": np.array([2, 3, 5, 7])}),
     Case("transpose", "y = Transpose<perm=[1,0]>(a)", {"a": (40, 50)}),
+    Case("transpose_squares", "y = Transpose<perm=[0,3,2,1]>(a)", {"a": ("N", 33, 2, 40)}),
     Case("transpose_images", "y = Transpose<perm=[0,2,3,1]>(a)", {"a": ("N", 3, 4, 50)}),
     Case(
         "transpose_of_result",

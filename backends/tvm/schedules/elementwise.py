@@ -11,6 +11,7 @@ from tvm.tirx.script import builder as T
 from effc.backends.tvm.plan.placed import Placed
 from effc.backends.tvm.schedules.finish import Finish
 from effc.backends.tvm.schedules.nest import Arguments, Buffer, Expr, Kernel, kernel, load, store, tasks, unravel
+from effc.backends.tvm.schedules.turn import near_axis, turn
 
 _WIDE = 4
 """Vectors that one step computes, so that their latencies overlap."""
@@ -40,6 +41,9 @@ def elementwise(finish: Finish, lanes: int) -> Kernel:
 
 def copy(source: Placed, target: Placed, lanes: int) -> Kernel:
     """A view's elements in the order of its own dims."""
+    near = near_axis(source, lanes)
+    if near is not None:
+        return turn(source, target, near, lanes)
 
     def body(read: Sequence[Buffer], held: Sequence[Buffer], written: Sequence[Buffer]) -> None:
         del held

@@ -93,7 +93,7 @@ class Finish:
                 known[self.source] = value
             for node in self.nodes:
                 for read in operands(node):
-                    if read not in known:
+                    if read is not None and read not in known:
                         known[read] = _operand(read, reads, index, lanes)
                 value = TABLE[node.op_type].function(node, *(known[v] for v in operands(node)))
                 known[node.outputs[0]] = value
