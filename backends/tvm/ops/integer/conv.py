@@ -86,6 +86,8 @@ def conv(group: Group, site: Site) -> Kernel:
     work = merged(work, ir.attr_int(node, "group", 1), lanes)
     columns = over.size[0] * over.size[1] if over.pointwise else over.size[1]
     tiles = ranked(columns, -(-outputs // lanes // work.groups), site.cpu.registers)
+    if site.cpu.dot == "i8mm":  # pixels in pairs
+        tiles.sort(key=lambda tile: tile.columns % 2)
     return convolution(work, finish(group, site), site.choices.choose(work.words, tiles), dot.of(site.cpu), lanes)
 
 

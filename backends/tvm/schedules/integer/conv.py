@@ -20,6 +20,7 @@ from effc.backends.tvm.schedules.nest import (
     Kernel,
     Register,
     kernel,
+    lanes_of,
     load,
     register,
     splat,
@@ -68,10 +69,13 @@ class Convolution:
 
 def convolution(work: Convolution, finish: Finish, tile: Tile, dot: Dot, lanes: int) -> Kernel:
     """The kernel: rows of output columns in parallel; a tile's sums stay in registers over the whole reduction."""
+    from effc.backends.tvm.schedules.integer import matrix
+
     zero = dot.zero(work.zero, work.x.dtype)
     given_window = work.window
     work = work if work.x.block else replace(work, window=framed(work.window))
-    constants = (_packed(work, tile, dot, lanes), *corrected(work, zero, lanes), *finish.constants)
+    weight = matrix.packed(work, tile) if dot.matrix else _packed(work, tile, dot, lanes)
+    constants = (weight, *corrected(work, zero, lanes), *finish.constants)
     given = Arguments((work.x, *finish.inputs), constants, (finish.output,))
     flat = work.window.pointwise and work.x.block > 0 and finish.flat
     work, finish = (_flat(work), finish.flattened()) if flat else (work, finish)
@@ -79,7 +83,8 @@ def convolution(work: Convolution, finish: Finish, tile: Tile, dot: Dot, lanes: 
     def body(read: Sequence[Buffer], held: Sequence[Buffer], written: Sequence[Buffer]) -> None:
         x = read[0] if work.x.block else frame(read[0], given_window, work.zero)
         buffers = Buffers(x, held[0], held[1], held[2], held[3], written[0])
-        _Nest(work, zero, tile, dot, lanes, buffers, finish.bind(read[1:], held[4:])).write()
+        nest = matrix.MatrixNest if dot.matrix else Nest
+        nest(work, zero, tile, dot, lanes, buffers, finish.bind(read[1:], held[4:])).write()
 
     return kernel("integer_convolution", given, body, seen=Placed.flattened if flat else None)
 
@@ -121,15 +126,17 @@ class Buffers:
     y: Buffer
 
 
-def real(total: Register, at: Buffers, block: Expr | int) -> Expr:
-    """What a sum stands for."""
-    lanes = total.lanes
-    product = T.cast(total.get(), f"float32x{lanes}") * load(at.scale, block, 0, lanes=lanes)
+def real(total: Expr, at: Buffers, block: Expr | int) -> Expr:
+    """What sums stand for."""
+    lanes = lanes_of(total)
+    product = T.cast(total, f"float32x{lanes}") * load(at.scale, block, 0, lanes=lanes)
     return product + load(at.bias, block, 0, lanes=lanes)
 
 
 @dataclass(frozen=True)
-class _Nest:
+class Nest:
+    """The loops around the tiles, and a tile with its sums in registers."""
+
     work: Convolution
     zero: int
     tile: Tile
@@ -185,7 +192,7 @@ class _Nest:
             block = group * blocks + b
             for i, total in enumerate(line):
                 target = (n, block, row, column + i, 0)
-                store(at.y, self.apply(real(total, at, block), target, lanes), *target, lanes=lanes)
+                store(at.y, self.apply(real(total.get(), at, block), target, lanes), *target, lanes=lanes)
 
     def _reduce(self, place: Place, column: Expr | int, sums: list[list[Register]]) -> None:
         n, group, row = place
@@ -193,7 +200,7 @@ class _Nest:
         width, window = len(sums[0]), self.work.window
         unrolled = _unrolled(inner, wide * width * len(sums))
         above, below = window.rows(row)
-        first = group // (int(self.at.w.shape[0]) // self.work.groups) * outer
+        first = self.origin(group)
         with T.serial(0, outer) as block, T.serial(above, high - below) as i, T.serial(0, inner // unrolled) as part:
             line = window.line(row, i)
             for k in range(unrolled):
@@ -206,6 +213,13 @@ class _Nest:
                             sums_of[c].set(
                                 self.dot.step(sums_of[c].get(), splat(value, self.lanes), weight, self.lanes)
                             )
+
+    def origin(self, group: Expr | int) -> Expr | int:
+        """The first input block that a tile of output blocks reads."""
+        if self.work.groups == 1:
+            return 0
+        blocks = self.work.weight.shape[1] // self.work.x.block
+        return group // (int(self.at.w.shape[0]) // self.work.groups) * blocks
 
     def _input(self, line: tuple[Expr, Expr, Expr], column: Expr | int, tap: int, word: Expr) -> Expr:
         """Four channels of a pixel; of the zero point where the window leaves the row."""

@@ -106,7 +106,7 @@ class _Nest:
         self._reduce(place, column, sums, masks)
         for i, total in enumerate(sums):
             target = (n, block, row, column + i, 0)
-            store(self.at.y, self.apply(real(total, self.at, block), target, lanes), *target, lanes=lanes)
+            store(self.at.y, self.apply(real(total.get(), self.at, block), target, lanes), *target, lanes=lanes)
 
     def _reduce(self, place: Place, column: Expr | int, sums: list[Register], masks: list[Expr | None]) -> None:
         """Each input column is read once and used by all the outputs whose window it is in."""

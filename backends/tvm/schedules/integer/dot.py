@@ -29,11 +29,13 @@ class Dot:
         order: how the bytes of four steps (k) by L outputs lie in a vector of weights, from an array (..., 4, L).
         step: adds the products.
         unsigned: whether the activations are unsigned.
+        matrix: whether there is a product of two rows by two columns, for convolutions.
     """
 
     order: Callable[[Array], Array]
     step: Step
     unsigned: bool
+    matrix: bool = False
 
     def word(self, x: Buffer, *index: Expr | int) -> Expr:
         """Four neighbouring bytes as they are multiplied, whichever type they are stored in."""
@@ -125,7 +127,7 @@ _DOTS: Mapping[str, Dot] = {
     "vnni": Dot(_by_output, _vnni, unsigned=True),
     "madd": Dot(_by_pairs((0, 2), (1, 3)), _madd, unsigned=True),
     "sdot": Dot(_by_output, _sdot, unsigned=False),
-    "i8mm": Dot(_by_output, _sdot, unsigned=False),
+    "i8mm": Dot(_by_output, _sdot, unsigned=False, matrix=True),
     "neon": Dot(_by_pairs((0, 1), (2, 3)), _neon("llvm.aarch64.neon.saddlp.v4i32.v8i16"), unsigned=False),
 }
 _ARMV7 = Dot(_by_pairs((0, 1), (2, 3)), _neon("llvm.arm.neon.vpaddls.v4i32.v8i16"), unsigned=False)
