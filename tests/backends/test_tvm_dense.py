@@ -190,7 +190,23 @@ HALF = [
         "half_gate", "s = Sigmoid(a); t = Mul(a, s); u = Add(t, b); y = Tanh(u)", {"half:a": (5, 40), "half:b": (5, 1)}
     ),
 ]
-CASES = {case.name: case for case in (*PRODUCTS, *ROWS, *REDUCED, *MOVED, *HALF)}
+COLUMNS = [
+    Case(
+        "conv_of_a_column",
+        "t = Conv<pads=[2,0,1,0]>(a, w); u = Mul(t, s); y = Add(u, r)",
+        {"a": (1, 32, 50, 1), "r": (1, 1, 49, 1)},
+        {"w": drawn(40, 32, 5, 1), "s": drawn(40, 1, 1)},
+    ),
+    Case("conv_to_a_column", "y = Conv(a, w)", {"a": (2, 20, 50, 3)}, {"w": drawn(20, 20, 3, 3)}),
+    Case(
+        "depthwise_conv_of_a_column",
+        "y = Conv<group=32, strides=[2,1]>(a, w)",
+        {"a": ("N", 32, 50, 1)},
+        {"w": drawn(32, 1, 3, 1)},
+    ),
+]
+"""Images of one column are seen as images of one row."""
+CASES = {case.name: case for case in (*PRODUCTS, *ROWS, *REDUCED, *MOVED, *HALF, *COLUMNS)}
 
 
 @pytest.fixture(scope="module")

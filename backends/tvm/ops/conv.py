@@ -18,6 +18,7 @@ from effc.compiler.ir import Array
 
 if TYPE_CHECKING:
     from effc.backends.tvm.schedules.conv import Convolution, Part
+    from effc.backends.tvm.schedules.finish import Finish
     from effc.backends.tvm.schedules.window import Axis
 
 _FEW = 4
@@ -64,14 +65,21 @@ def conv(group: Group, site: Site) -> Kernel:
     weight = square(np.asarray(ir.const(node.inputs[1])))
     x, groups = site.placed[node.inputs[0]], ir.attr_int(node, "group", 1)
     rows, columns = (_axis(side) for side in sides(node, np.asarray(ir.const(node.inputs[1])).shape[2:]))
-    bias = _bias(node, weight.shape[0])
+    bias, tail = _bias(node, weight.shape[0]), finish(group, site)
+    if columns.extent == columns.size == columns.taps == 1 < rows.size and _has_images(tail):
+        x, tail, rows, columns, weight = x.turned(), tail.turned(), columns, rows, weight.swapaxes(2, 3)
     multiple = weight.shape[0] // groups
     if weight.shape[1] == 1 and groups > 1 and x.block % multiple == 0:
         from effc.backends.tvm.schedules.slide import Sliding, depthwise, slide
 
         rule = depthwise(weight[:, 0], bias, site.cpu.lanes)
-        return slide(Sliding(x, rows, columns, multiple), rule, finish(group, site), site.cpu.registers)
-    return _dense(Convolution(x, (Part(weight, rows, columns),), bias, groups), group, site)
+        return slide(Sliding(x, rows, columns, multiple), rule, tail, site.cpu.registers)
+    return _dense(Convolution(x, (Part(weight, rows, columns),), bias, groups), tail, site)
+
+
+def _has_images(tail: Finish) -> bool:
+    """Whether all that it reads and writes is an image."""
+    return all(len(p.shape) == 4 for p in (tail.output, *tail.inputs))
 
 
 @family("ConvTranspose", accepts=_accepts, forms=_forms)
@@ -86,21 +94,21 @@ def conv_transpose(group: Group, site: Site) -> Kernel:
     weight = np.moveaxis(split, 2, 1).reshape(-1, *np.moveaxis(split, 2, 1).shape[2:])
     parts = tuple(_phases(weight, *sides(node, given.shape[2:], grows=True)))
     work = Convolution(site.placed[node.inputs[0]], parts, _bias(node, weight.shape[0]), groups)
-    return _dense(work, group, site)
+    return _dense(work, finish(group, site), site)
 
 
-def _dense(work: Convolution, group: Group, site: Site) -> Kernel:
+def _dense(work: Convolution, tail: Finish, site: Site) -> Kernel:
     from effc.backends.tvm.schedules.conv import convolution
     from effc.backends.tvm.schedules.project import projection
     from effc.backends.tvm.schedules.tiles import ranked
 
     if site.form is Form.EXIT:
-        return projection(work, finish(group, site), site.cpu.lanes)
+        return projection(work, tail, site.cpu.lanes)
     lanes, size = site.cpu.lanes, work.columns.size
     columns = size * work.rows.size if work.pointwise else size
     tiles = ranked(columns, -(-work.bias.shape[0] // lanes), site.cpu.registers)
     tile = site.choices.choose(work.words, tiles)
-    return convolution(work, finish(group, site), tile, lanes)
+    return convolution(work, tail, tile, lanes)
 
 
 def _bias(node: ir.Node, channels: int) -> Array:
@@ -115,7 +123,7 @@ def _axis(side: Side) -> Axis:
 
 
 def _phases(weight: Array, vertical: Side, horizontal: Side) -> Iterator[Part]:
-    """Outputs at `phase (mod stride)` are a convolution by the taps at `phase + before (mod stride)`, the last first."""
+    """Outputs at `phase (mod stride)` are a convolution by the taps `phase + before (mod stride)`, the last first."""
     from effc.backends.tvm.schedules.conv import Part
 
     spread = np.zeros((*weight.shape[:2], *((s.taps - 1) * s.dilation + 1 for s in (vertical, horizontal))), np.float32)

@@ -23,7 +23,7 @@ class Placed:
             The lanes beyond C hold finite values that nobody may depend on.
         strides: of a view of another row-major tensor's memory, in elements; empty where it is a tensor of its own.
         offset: where the view begins.
-        base: that tensor's dims.
+        base: that tensor's dims; without strides, those that it is stored with and seen otherwise.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Placed:
     @property
     def memory(self) -> tuple[Dim, ...]:
         """The dims of the tensor that is stored."""
-        return self.base if self.strides else self.physical
+        return self.base or self.physical
 
     @property
     def blocks(self) -> int:
@@ -54,6 +54,11 @@ class Placed:
     def image(self) -> Placed:
         """A sequence (N, C, L) as an image of one row, (N, C, 1, L). Other tensors as they are."""
         return replace(self, shape=(*self.shape[:2], 1, self.shape[2])) if len(self.shape) == 3 else self
+
+    def turned(self) -> Placed:
+        """An image of one column as one of one row, the same memory: (N, C, 1, H)."""
+        n, c, h, w = self.shape
+        return replace(self, shape=(n, c, w, h), base=self.memory)
 
     def flattened(self) -> Placed:
         """An image as one row: (N, C, 1, H * W). Other tensors as they are."""

@@ -56,6 +56,11 @@ class Finish:
         arrays = tuple((name, np.expand_dims(a, 2)) for name, a in self.arrays)
         return replace(self, output=self.output.image(), inputs=tuple(p.image() for p in self.inputs), arrays=arrays)
 
+    def turned(self) -> Finish:
+        """The same on images of one column seen as images of one row."""
+        arrays = tuple((name, np.ascontiguousarray(np.swapaxes(a, 2, 3))) for name, a in self.arrays)
+        return replace(self, output=self.output.turned(), inputs=tuple(p.turned() for p in self.inputs), arrays=arrays)
+
     def flattened(self) -> Finish:
         """The same on images seen as one row."""
         arrays = tuple((name, a.reshape(*a.shape[:2], 1, -1, *a.shape[4:])) for name, a in self.arrays)

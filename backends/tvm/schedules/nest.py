@@ -82,7 +82,8 @@ def _seen(buffer: Buffer, placed: Placed, seen: Callable[[Placed], Placed] | Non
         dims = [d if isinstance(d, int) else buffer.shape[0] for d in placed.shape]
         start = tirx.IntImm("int64", placed.offset)
         return T.decl_buffer(dims, placed.dtype, data=buffer.data, strides=list(placed.strides), elem_offset=start)
-    return buffer if seen is None else _view(buffer, seen(placed))
+    found = placed if seen is None else seen(placed)
+    return buffer if found.physical == placed.memory else _view(buffer, found)
 
 
 def _view(buffer: Buffer, placed: Placed) -> Buffer:

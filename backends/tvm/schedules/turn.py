@@ -60,7 +60,7 @@ class _Nest:
 
     def _tasks(self, count: int, last: int) -> tuple[list[Expr | int], int]:
         outer = [*self.out.shape[: self.near], *self.out.shape[self.near + 1 : -1], count]
-        return outer, int(total(outer, known=1)) * last // self.lanes  # type: ignore[call-overload]
+        return outer, int(total(outer, known=1)) * last // self.lanes
 
     def _place(self, others: Sequence[Expr], at: Expr | int, last: Expr | int) -> tuple[Expr | int, ...]:
         return (*others[: self.near], at, *others[self.near :], last)
