@@ -56,7 +56,8 @@ class EmitOptions:
         defer: write all but the main file, which a `Sealing` backend's `finish` makes elsewhere.
         tuning: search for tiles, for TVM.
         progress: told how far a long emission is.
-        child: what a `Sealing` backend started in advance; without it, `finish` starts its own.
+        child: where the library is to work: what a `Sealing` backend started in advance, or one that serves several
+            emissions; without it, a child of its own.
     """
 
     io: str = "onnx"

@@ -26,6 +26,9 @@ from effc.core.worker import Worker
 Arrays = dict[str, NDArray[np.generic]]
 SAMPLES = 64
 
+OWN = ("", "x86")
+"""Devices that are this machine; for others an emulator would be needed."""
+
 
 @dataclass
 class Made:
@@ -53,7 +56,7 @@ class Made:
             Manifest("", str(self.target), "onnx", source, self.emitted.inputs, self.emitted.outputs, (), "")
         )
         backend = base.for_target(self.target)
-        if isinstance(backend, base.Sealing) and backend.unrunnable() is not None:
+        if isinstance(backend, base.Sealing) and backend.unrunnable(self.target) is not None:
             self.worker.make("runner", "effc.bench.typed:TypedRunner", self.folder, TYPED_NAME, 1)
         else:
             self.worker.make("runner", backend.runner(), self.folder, self.emitted.main, 1)
@@ -73,9 +76,11 @@ def building() -> list[base.Backend]:
     return [b for b in found if b.missing() is None and not (isinstance(b, base.Sealing) and b.unbuildable())]
 
 
-def running() -> list[base.Backend]:
-    """The backends whose artifacts can run on this machine."""
-    return [backend for backend in building() if backend.unrunnable() is None]
+def running() -> list[Target]:
+    """The targets whose artifacts run on this machine itself."""
+    found = [(backend, Target.parse(info.name)) for backend in building() for info in backend.targets()]
+    own = [(backend, target) for backend, target in found if target.device in OWN]
+    return [target for backend, target in own if backend.unrunnable(target) is None]
 
 
 class Artifacts:
@@ -117,9 +122,11 @@ class Artifacts:
         narrowing = legal.backend.narrowing(target)
         if narrowing is not None:
             typed = stages.narrowed(typed, narrowing, None, ())
-        if isinstance(legal.backend, base.Sealing):
+        sealing = isinstance(legal.backend, base.Sealing)
+        if sealing:
             ir.save(typed.model, folder / TYPED_NAME)
-        emitted = legal.backend.emit(typed.model, target, base.EmitOptions(timing_cache=""), folder)
+        options = base.EmitOptions(timing_cache="", child=None if sealing else self._worker)
+        emitted = legal.backend.emit(typed.model, target, options, folder)
         return Made(self._worker, target, folder, emitted, graph.proto(), quantized)
 
     @staticmethod

@@ -7,9 +7,10 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from effc.backends.tvm.plan.symbols import names
 from effc.compiler import ir
 from effc.compiler.edit import Before
-from effc.compiler.passes.rewrite import Rule, bypass, each
+from effc.compiler.passes.rewrite import Rule, bypass, each, graph_of
 from effc.compiler.phase import Phase, Step
 from effc.compiler.settle import settle
 
@@ -101,15 +102,19 @@ def expand_of_batch(node: ir.Node) -> bool:
 
 
 def symbols_kept(node: ir.Node) -> bool:
-    """A Reshape to (-1, rest) of (n, rest), of any grouping, is to (n, rest): inference leaves the dim nameless."""
-    dims, made = ir.shape(node.inputs[0]), ir.shape(node.outputs[0])
-    if node.op_type != "Reshape" or dims is None or made is None or made.count("?") != 1:
+    """A Reshape to (-1, 2) of (n, 6) is to (3 n, 2): inference leaves the dim nameless."""
+    if node.op_type != "Reshape":
         return False
-    free, others = [d for d in dims if not isinstance(d, int)], [d for d in made if d != "?"]
-    sizes = (math.prod(d for d in side if isinstance(d, int)) for side in (dims, made))
-    if len(free) != 1 or "?" in free or not all(isinstance(d, int) for d in others) or next(sizes) != next(sizes):
+    dims, made = ir.shape(node.inputs[0]) or (), ir.shape(node.outputs[0]) or ()
+    known = {dim for value in graph_of(node).inputs for dim in ir.shape(value) or ()}
+    free, found = ([d for d in side if not isinstance(d, int)] for side in (dims, made))
+    if len(free) != 1 or free[0] not in known or len(found) != 1 or names(str(found[0])) <= known:
         return False
-    node.outputs[0].shape = ir.Shape([free[0] if d == "?" else d for d in made])
+    inner, outer = (math.prod(d for d in side if isinstance(d, int)) for side in (dims, made))
+    if not outer or inner % outer:
+        return False
+    dim = free[0] if inner == outer else f"{inner // outer}*{free[0]}"
+    node.outputs[0].shape = ir.Shape([dim if d == found[0] else d for d in made])
     return True
 
 

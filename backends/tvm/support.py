@@ -62,6 +62,9 @@ def _reason(node: ir.Node, known: frozenset[str]) -> str | None:
 
 
 def _reasons(node: ir.Node, known: frozenset[str]) -> Iterator[str]:
+    check = _CHECKS.get(node.op_type)
+    if check is not None and (reason := check(node)) is not None:
+        yield reason
     for value in (*node.inputs, *node.outputs):
         if value is not None and value.dtype is not None and value.dtype not in _TYPES:
             yield f"{value.name!r} is {value.dtype.name.lower()}, which the kernels have not"
@@ -70,12 +73,13 @@ def _reasons(node: ir.Node, known: frozenset[str]) -> Iterator[str]:
         unknown = [d for d in dims or () if not isinstance(d, int) and not names(d) <= known]
         if value.name and (dims is None or unknown):
             yield f"the shape of {value.name!r} depends on values: {dims}"
-    for value in (*node.inputs[:1], *node.outputs):
-        if value is not None and value.name and 0 in (ir.shape(value) or ()):
-            yield f"{value.name!r} has no elements"
-    check = _CHECKS.get(node.op_type)
-    if check is not None and (reason := check(node)) is not None:
-        yield reason
+    if node.op_type.startswith(("Reduce", "Split")) and any(0 in (ir.shape(v) or ()) for v in _ends(node)):
+        yield "it has tensors without elements"
+
+
+def _ends(node: ir.Node) -> tuple[ir.Value | None, ...]:
+    """What it mainly reads, and what it makes."""
+    return (*node.inputs[:1], *node.outputs)
 
 
 def _check(*ops: str) -> Callable[[Check], Check]:
@@ -122,6 +126,12 @@ def quantization(node: ir.Node) -> str | None:
     if any(ir.const(v) is None for v in node.inputs[1:3] if v is not None):
         return "its scale is computed"
     return "it has a scale for each block" if ir.attr_int(node, "block_size", 0) else None
+
+
+@_check("EyeLike")
+def eye_like(node: ir.Node) -> str | None:
+    """Of its input's own type."""
+    return "TVM's importer fails on a type of its own" if "dtype" in node.attributes else None
 
 
 @_check("RoiAlign")

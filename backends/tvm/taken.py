@@ -5,7 +5,7 @@ from __future__ import annotations
 _IMPORTED = """
 Abs Acos Acosh Add And ArgMax ArgMin Asin Asinh Atan Atanh AveragePool BatchNormalization BitShift BitwiseAnd
 BitwiseNot BitwiseOr BitwiseXor Cast CastLike Ceil Clip Concat Constant ConstantOfShape Conv ConvTranspose Cos
-Cosh CumSum DepthToSpace DequantizeLinear Div Dropout DynamicQuantizeLinear Einsum Elu Equal Erf Exp Expand
+Cosh CumSum DepthToSpace DequantizeLinear Div Dropout DynamicQuantizeLinear Einsum Elu Equal Erf Exp Expand EyeLike
 Flatten Floor Gather GatherElements GatherND Gelu Gemm GlobalAveragePool GlobalLpPool GlobalMaxPool Greater
 GreaterOrEqual GridSample GroupNormalization HardSigmoid HardSwish Hardmax Identity InstanceNormalization IsInf
 IsNaN LRN LayerNormalization LeakyRelu Less LessOrEqual Log LogSoftmax LpPool MatMul MatMulInteger Max MaxPool
@@ -31,7 +31,6 @@ FOREIGN = frozenset(_FOREIGN.split())
 WRONG = {
     "AffineGrid": "TVM's importer takes constant sizes alone",
     "Attention": "TVM's importer takes another operator of this name",
-    "EyeLike": "TVM's importer fails on it where it has a type of its own",
     "MaxRoiPool": "TVM rounds its regions otherwise",
     "MaxUnpool": "TVM's importer fails on it",
     "OneHot": "its depth or its values are computed",

@@ -22,12 +22,7 @@ from effc.core.options import BuildOptions
 from effc.core.target import Target
 from effc.core.worker import Worker
 
-FLOATS = sorted(
-    info.name
-    for backend in artifacts.running()
-    for info in backend.targets()
-    if Target.parse(info.name).precision == "fp32"
-)
+FLOATS = sorted(str(target) for target in artifacts.running() if target.precision == "fp32")
 CASES = [(target, io, batch) for target in FLOATS for io, batch in (("onnx", "N"), ("native", 4))]
 
 
