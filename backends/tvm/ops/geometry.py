@@ -86,3 +86,8 @@ def _pads(node: ir.Node, given: tuple[int, int], missing: int) -> tuple[int, int
 def square(weight: Array) -> Array:
     """Weights of a one-dimensional kernel as those of a two-dimensional one of height 1."""
     return weight[:, :, None, :] if weight.ndim == 3 else weight
+
+
+def is_of(value: ir.Value | None, *kinds: str) -> bool:
+    """Whether a value is of one of these element types."""
+    return value is not None and str(ir.numpy_dtype(value)) in kinds

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from effc.backends.tvm.ops.finish import finish
-from effc.backends.tvm.ops.geometry import flat
+from effc.backends.tvm.ops.geometry import flat, is_of
 from effc.backends.tvm.ops.table import Form, Site, family
 from effc.backends.tvm.plan.group import Group
 from effc.backends.tvm.schedules.nest import Kernel
 from effc.compiler import ir
-from effc.compiler.ir import Array
+
+Floats = NDArray[np.float32]
+Index = NDArray[np.int64]
+_KINDS = ("float32", "int8", "uint8")
+"""Element types that may be moved; all but the first are bytes."""
 
 if TYPE_CHECKING:
     from effc.backends.tvm.schedules.sample import Places
@@ -26,7 +32,7 @@ def _forms(node: ir.Node) -> tuple[Form, ...]:
 def _accepts(node: ir.Node) -> str | None:
     shape = ir.shape(node.inputs[0]) or ()
     bytes_too = node.op_type == "Resize" and ir.attr_str(node, "mode", "nearest") == "nearest"
-    if ir.numpy_dtype(node.inputs[0]) not in ((np.float32, np.int8, np.uint8) if bytes_too else (np.float32,)):
+    if not is_of(node.inputs[0], *(_KINDS if bytes_too else _KINDS[:1])):
         return "it is neither of float32 nor of bytes"
     if any(v is not None and ir.const(v) is None for v in node.inputs[1:]):
         return "its parameters are not constant"
@@ -66,7 +72,7 @@ def _side(node: ir.Node, axis: int) -> Places:
     if size == extent and scale == 1:
         return identity(size)
     mode = ir.attr_str(node, "coordinate_transformation_mode", "half_pixel")
-    at = _COORDINATES[mode](np.arange(size, dtype=np.float32), np.float32(scale), extent, size).astype(np.float32)
+    at = _COORDINATES[mode](np.arange(size, dtype=np.float32), np.float32(scale), extent, size)
     if ir.attr_str(node, "mode", "nearest") == "nearest":
         place = _NEAREST[ir.attr_str(node, "nearest_mode", "round_prefer_floor")](at)
         return Places(np.clip(place, 0, extent - 1).astype(np.int32))
@@ -85,31 +91,31 @@ def _scale(node: ir.Node, axis: int, extent: int, size: int) -> float:
     return float(scales[axes.index(axis)]) if axis in axes else 1.0
 
 
-def _half_pixel(at: Array, scale: np.float32, extent: int, size: int) -> Array:
+def _half_pixel(at: Floats, scale: np.float32, extent: int, size: int) -> Floats:
     del extent, size
     return (at + np.float32(0.5)) / scale - np.float32(0.5)
 
 
-def _pytorch(at: Array, scale: np.float32, extent: int, size: int) -> Array:
+def _pytorch(at: Floats, scale: np.float32, extent: int, size: int) -> Floats:
     return _half_pixel(at, scale, extent, size) if size > 1 else np.zeros_like(at)
 
 
-def _symmetric(at: Array, scale: np.float32, extent: int, size: int) -> Array:
-    shift = np.float32(extent / 2) * (1 - np.float32(size) / (scale * np.float32(extent)))
-    return shift + _half_pixel(at, scale, extent, size)
+def _symmetric(at: Floats, scale: np.float32, extent: int, size: int) -> Floats:
+    shift = np.float32(extent / 2) * (np.float32(1) - np.float32(size) / (scale * np.float32(extent)))
+    return _half_pixel(at, scale, extent, size) + shift
 
 
-def _corners(at: Array, scale: np.float32, extent: int, size: int) -> Array:
+def _corners(at: Floats, scale: np.float32, extent: int, size: int) -> Floats:
     del scale
     return at * np.float32(extent - 1) / np.float32(size - 1) if size > 1 else np.zeros_like(at)
 
 
-def _asymmetric(at: Array, scale: np.float32, extent: int, size: int) -> Array:
+def _asymmetric(at: Floats, scale: np.float32, extent: int, size: int) -> Floats:
     del extent, size
-    return cast(Array, at / scale)
+    return at / scale
 
 
-_COORDINATES = {
+_COORDINATES: dict[str, Callable[[Floats, np.float32, int, int], Floats]] = {
     "half_pixel": _half_pixel,
     "pytorch_half_pixel": _pytorch,
     "half_pixel_symmetric": _symmetric,
@@ -117,7 +123,7 @@ _COORDINATES = {
     "asymmetric": _asymmetric,
 }
 """Input coordinate of output coordinates (ONNX, Resize), in float32 as ONNX Runtime computes them."""
-_NEAREST = {
+_NEAREST: dict[str, Callable[[Floats], NDArray[Any]]] = {
     "floor": np.floor,
     "ceil": np.ceil,
     "round_prefer_floor": lambda at: np.ceil(at - np.float32(0.5)),
@@ -136,7 +142,7 @@ def _accepts_pad(node: ir.Node) -> str | None:
     return None
 
 
-def _pads(node: ir.Node) -> tuple[Array, Array]:
+def _pads(node: ir.Node) -> tuple[Index, Index]:
     """Padding before and after, for each axis."""
     rank = len(ir.shape(node.inputs[0]) or ())
     given = np.asarray(ir.const(node.inputs[1])).reshape(2, -1)
@@ -183,7 +189,7 @@ def _accepts_concat(node: ir.Node) -> str | None:
         return "it does not join an image's channels"
     if any(v is None or ir.const(v) is not None or (ir.shape(v) or (0, 1))[1] == 1 for v in node.inputs):
         return "a part is constant, or of one channel"
-    if any(ir.numpy_dtype(v) not in (np.float32, np.int8, np.uint8) for v in node.inputs):
+    if not all(is_of(v, *_KINDS) for v in node.inputs):
         return "it is neither of float32 nor of bytes"
     reasons = [flat(node), *(None if isinstance((ir.shape(v) or ())[1], int) else "unknown" for v in node.inputs)]
     return next((reason for reason in reasons if reason), None)

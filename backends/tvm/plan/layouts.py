@@ -1,9 +1,9 @@
 """Which form each group takes, so that few tensors change their layout: a cheapest cut over the whole graph.
 
 What a group reads and what it writes are row-major (the source's side of the cut) or in channel blocks (the sink's
-side); where a tensor goes from one side to the other it is copied, which costs its bytes. Choosing sides with the least copied is a minimum
-cut, as the choice of layouts in "Optimizing CNN Model Inference on CPUs" (USENIX ATC 2019) is a shortest path where
-the graph is a chain.
+side); where a tensor goes from one side to the other it is copied, which costs its bytes. Choosing sides with the least
+copied is a minimum cut, as the choice of layouts in "Optimizing CNN Model Inference on CPUs" (USENIX ATC 2019) is a
+shortest path where the graph is a chain.
 """
 
 from __future__ import annotations

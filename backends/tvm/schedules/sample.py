@@ -57,7 +57,7 @@ def sample(x: Placed, rows: Places, columns: Places, finish: Finish, fill: float
     def body(read: Sequence[Buffer], held: Sequence[Buffer], written: Sequence[Buffer]) -> None:
         apply = seen.bind(read[1:], held[len(tables) :])
         count = len(rows.arrays)
-        outside = bool((rows.low < 0).any() or (columns.low < 0).any())
+        outside = any(int(places.low.min()) < 0 for places in (rows, columns))
         ends = (held[:count], held[count : len(tables)])
         _Nest(x, read[0], ends, written[0], apply, fill if outside else None).write()
 

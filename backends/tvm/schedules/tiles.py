@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+_LATENCY = 8
+"""Multiply-adds that must be under way at once: four cycles on two ports."""
 _WIDEST = 4
 """Channel blocks beyond this gain nothing: a broadcast value is already used four times."""
 
@@ -20,7 +22,7 @@ def ranked(columns: int, blocks: int, registers: int) -> list[Tile]:
     """Tiles for a row of `columns` and `blocks` channel blocks, the best first.
 
     The cost of a tile counts, for each step of the reduction, its multiply-adds and its loads: one for each channel
-    block's weights and one for each column's broadcast. Too few accumulators wait for their own latency (four cycles).
+    block's weights and one for each column's broadcast. Too few accumulators wait for their own latency.
     """
     spare = 3 if registers > 16 else 2
     found = [
@@ -43,4 +45,4 @@ def _cost(columns: int, blocks: int, tile: Tile) -> float:
 def cycles(columns: int, blocks: int) -> float:
     """Cycles for one step of the reduction of a tile."""
     sums = columns * blocks
-    return max(sums, 4) + 0.15 * (columns + blocks)
+    return max(sums, _LATENCY) + 0.15 * (columns + blocks)
