@@ -7,6 +7,7 @@
 #include <tvm/ffi/string.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <new>
 #include <string>
@@ -14,8 +15,8 @@
 #include "cpu.hpp"
 #include "error.hpp"
 
-// Calls go through registered functions only, whose boundary is C: so this program and the runtime may be built with
-// different C++ standard libraries.
+// Every call goes through the C function TVMFFIFunctionCall, for no exception may cross from the runtime's C++ library
+// into this program's, which may be another. The headers' own operator() takes a short cut in C++.
 
 namespace effc {
 namespace ffi = tvm::ffi;
@@ -34,9 +35,24 @@ struct Aligned {
   void FreeData(DLTensor* tensor) { std::free(tensor->data); }
 };
 
+ffi::Any call_packed(const ffi::Function& function, const ffi::AnyView* arguments, std::size_t count) {
+  ffi::Any result;
+  void* handle = ffi::details::ObjectUnsafe::TVMFFIObjectPtrFromObjectRef(function);
+  auto* given = const_cast<TVMFFIAny*>(reinterpret_cast<const TVMFFIAny*>(arguments));
+  TVM_FFI_CHECK_SAFE_CALL(
+      TVMFFIFunctionCall(handle, given, static_cast<std::int32_t>(count), reinterpret_cast<TVMFFIAny*>(&result)));
+  return result;
+}
+
 template <typename... Args>
-ffi::Any registered(const char* name, Args&&... args) {
-  return ffi::Function::GetGlobalRequired(name)(std::forward<Args>(args)...);
+ffi::Any call(const ffi::Function& function, const Args&... args) {
+  const std::array<ffi::AnyView, sizeof...(args)> arguments = {ffi::AnyView(args)...};
+  return call_packed(function, arguments.data(), arguments.size());
+}
+
+template <typename... Args>
+ffi::Any registered(const char* name, const Args&... args) {
+  return call(ffi::Function::GetGlobalRequired(name), args...);
 }
 
 ffi::Function method(const ffi::ObjectRef& module, const char* name) {
@@ -92,8 +108,8 @@ Vm::Vm(const std::filesystem::path& library, std::size_t inputs, const std::vect
   reported(state_->library, [&] {
     if (!cpus.empty()) pin_threads(cpus);
     const auto loaded = registered("ffi.ModuleLoadFromFile", state_->library).cast<ffi::ObjectRef>();
-    const auto machine = method(loaded, "vm_load_executable")().cast<ffi::ObjectRef>();
-    method(machine, "vm_initialization")(static_cast<int>(kDLCPU), 0, kPooled);
+    const auto machine = call(method(loaded, "vm_load_executable")).cast<ffi::ObjectRef>();
+    call(method(machine, "vm_initialization"), static_cast<int>(kDLCPU), 0, kPooled);
     state_->main = method(machine, "main");
   });
 }
@@ -114,7 +130,7 @@ void Vm::run() {
   state.result = nullptr;  // its memory may serve this run
   reported(state.library, [&] {
     const std::vector<ffi::AnyView> arguments(state.inputs.begin(), state.inputs.end());
-    state.main.CallPacked(arguments.data(), static_cast<std::int32_t>(arguments.size()), &state.result);
+    state.result = call_packed(state.main, arguments.data(), arguments.size());
     if (const auto single = state.result.as<ffi::Tensor>()) {
       state.outputs.push_back(view(*single));
       return;
