@@ -306,9 +306,15 @@ def _samples(shared: Shared) -> Mapping[str, base.Array]:
     return seeded_feeds(inputs, shared.options.calibration.seed, dims)
 
 
-def _verify(shared: Shared, artifact: Artifact) -> manifest.Verification:
-    """The artifact itself against the original model: on the evaluation set, else on a few samples."""
-    from effc.bench import accuracy
+def _verify(shared: Shared, artifact: Artifact) -> manifest.Verification | None:
+    """The artifact itself against the original model: on the evaluation set, else on a few samples.
+
+    None where it cannot run here, and no ONNX says what it computes.
+    """
+    from effc.bench import accuracy, remote
+
+    if artifact.main is not None and artifact.typed is None and not remote.can_run(artifact):
+        return None
 
     options, dataset = shared.options, shared.evaluation
     batches = [_samples(shared)] if dataset is None else dataset.batches(BATCH)
