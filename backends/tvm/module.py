@@ -116,7 +116,7 @@ class _Writer:
         """A node of no family: a view of what is stored, written already, or a call into TVM's operators."""
         if all(v in self.home for v in node.outputs):
             return
-        found = viewed(node, self.views)
+        found = viewed(node, self.views) if is_batched(node) else None
         if found is None:
             self._imported(node, name)
         else:

@@ -73,8 +73,15 @@ def _reasons(node: ir.Node, known: frozenset[str]) -> Iterator[str]:
         unknown = [d for d in dims or () if not isinstance(d, int) and not names(d) <= known]
         if value.name and (dims is None or unknown):
             yield f"the shape of {value.name!r} depends on values: {dims}"
+    if any(_is_empty(v) for v in (node.inputs if node.op_type == "Concat" else node.inputs[:1])):
+        yield "it reads a constant without elements"
     if node.op_type.startswith(("Reduce", "Split")) and any(0 in (ir.shape(v) or ()) for v in _ends(node)):
         yield "it has tensors without elements"
+
+
+def _is_empty(value: ir.Value | None) -> bool:
+    constant = ir.const(value)
+    return constant is not None and constant.size == 0
 
 
 def _ends(node: ir.Node) -> tuple[ir.Value | None, ...]:
