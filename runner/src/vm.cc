@@ -1,6 +1,11 @@
 #include "vm.hpp"
 
 #include <dlfcn.h>
+#include <tvm/ffi/c_api.h>
+// The runtime's functions are declared; of the classes behind, this program's copies must not show: an Error of another
+// C++ library would take the place of the runtime's own.
+#undef TVM_FFI_DLL
+#define TVM_FFI_DLL __attribute__((visibility("hidden")))
 #include <tvm/ffi/container/array.h>
 #include <tvm/ffi/container/tensor.h>
 #include <tvm/ffi/function.h>
