@@ -9,6 +9,7 @@ import numpy as np
 
 from effc.backends.tvm.ops.finish import finish
 from effc.backends.tvm.ops.geometry import Side, flat, sides
+from effc.backends.tvm.ops.integer.fold import folded
 from effc.backends.tvm.ops.table import INTEGER, Form, Site, family
 from effc.backends.tvm.plan import affine
 from effc.backends.tvm.plan.group import Group
@@ -70,25 +71,27 @@ def conv(group: Group, site: Site) -> Kernel:
     assert source is not None and held is not None
     weight = np.asarray(ir.const(held.stored))
     outputs = weight.shape[0]
-    bias = affine.constant(node.inputs[2]) if len(node.inputs) > 2 else None
+    given = affine.constant(node.inputs[2]) if len(node.inputs) > 2 else None
     over = window(sides(node, weight.shape[2:]))
     work = Convolution(
         x=site.placed[source.stored],
         zero=int(source.zero.item()),
         weight=weight,
         scale=np.broadcast_to(source.scale * held.scale, (outputs,)).astype(np.float32),
-        bias=np.zeros(outputs, np.float32) if bias is None else np.asarray(bias, np.float32),
+        bias=np.zeros(outputs, np.float32) if given is None else np.asarray(given, np.float32),
         window=over,
     )
     lanes = site.cpu.lanes
+    tail, (scale, bias) = folded(finish(group, site), (work.scale, work.bias))
+    work = replace(work, scale=scale, bias=bias)
     if _is_depthwise(node):
-        return depthwise(work, finish(group, site), _columns(over.size[1], site.cpu.registers), dot.of(site.cpu), lanes)
+        return depthwise(work, tail, _columns(over.size[1], site.cpu.registers), dot.of(site.cpu), lanes)
     work = merged(work, ir.attr_int(node, "group", 1), lanes)
     columns = over.size[0] * over.size[1] if over.pointwise else over.size[1]
     tiles = ranked(columns, -(-outputs // lanes // work.groups), site.cpu.registers)
     if site.cpu.dot == "i8mm":  # pixels in pairs
         tiles.sort(key=lambda tile: tile.columns % 2)
-    return convolution(work, finish(group, site), site.choices.choose(work.words, tiles), dot.of(site.cpu), lanes)
+    return convolution(work, tail, site.choices.choose(work.words, tiles), dot.of(site.cpu), lanes)
 
 
 def merged(work: Convolution, groups: int, lanes: int) -> Convolution:
@@ -113,5 +116,5 @@ def window(over: tuple[Side, Side]) -> Window:
 
 def _columns(width: int, registers: int) -> int:
     """Columns of a depthwise tile: few tiles in a row, then even ones."""
-    most = 8 if registers > 16 else 4
+    most = 14 if registers > 16 else 4
     return -(-width // -(-width // most))
