@@ -34,7 +34,7 @@ def folded(finish: Finish, factors: tuple[Array, Array]) -> tuple[Finish, tuple[
         value = nodes[-1].outputs[0]
     quantize = ir.node(Q, [value, constant(np.ones(())), *finish.nodes[-1].inputs[2:]])
     quantize.outputs[0].type = last.stored.type
-    scale, bias = (np.asarray(factor / step, np.float32) for factor in factors)
+    scale, bias = (np.asarray(factor, np.float32) / np.float32(step) for factor in factors)
     return replace(finish, nodes=(*nodes, quantize)), (scale, bias)
 
 
