@@ -59,5 +59,5 @@ def _called(group: Group | None, kernel: str, ours: bool) -> Called:
         return Called(kernel, "", (), "", ours)
     first = group.anchor or group.tail[0]
     kinds = [str(ir.numpy_dtype(v)) for v in (*first.inputs, *first.outputs) if v is not None]
-    precision = "int8" if kinds[0] in ("int8", "uint8") else kinds[-1]
+    precision = "int8" if group.head or kinds[0] in ("int8", "uint8") else kinds[-1]
     return Called(kernel, first.op_type, tuple(node.name or "" for node in group.nodes), precision, ours)
