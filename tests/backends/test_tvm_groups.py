@@ -15,7 +15,7 @@ HEAD = """
 <ir_version: 10, opset_import: ["" : 21]>
 graph (float[1, 4, 6, 6] x) => ({result})
 <float s = {{0.05}}, float t = {{0.1}}, int8 z = {{-3}}, float[4, 4, 1, 1] w = {{{weights}}},
- int64[4] shape = {{1, 4, 4, 9}}, int64[8] pads = {{0, 0, 1, 1, 0, 0, 1, 1}}, float one = {{1}}, float odd = {{0.512}}>
+ int64[4] shape = {{1, 4, 4, 9}}, int64[8] pads = {{0, 0, 1, 1, 0, 0, 1, 1}}, float one = {{1}}, float odd = {{0.512}}, float[4] by_channel = {{1, 2, 3, 4}}>
 {{ {body} }}
 """
 WEIGHTS = ", ".join(str((i * 5 % 7 - 3) / 5) for i in range(16))
@@ -59,6 +59,10 @@ GROUPS = {
         f"{X}  a = Softmax(xd)  b = Conv(xd, w)  y = Add(a, b)",
         ["QuantizeLinear", "DequantizeLinear", "Softmax", "DequantizeLinear Conv Add"],
     ),
+    "scales by channel are no view": (
+        f"{X}  a = DequantizeLinear<axis=1>(xq, by_channel)  y = Relu(a)",
+        ["QuantizeLinear", "DequantizeLinear Relu"],
+    ),
     "rounding is never skipped": (
         "a = Conv(x, w)  q = QuantizeLinear(a, s, z)  d = DequantizeLinear(q, s, z)  y = Relu(d)",
         ["Conv QuantizeLinear", "DequantizeLinear Relu"],
@@ -69,7 +73,7 @@ GROUPS = {
 @pytest.mark.parametrize("case", GROUPS)
 def test_groups(case: str) -> None:
     body, wanted = GROUPS[case]
-    rules = Rules(lambda n: n.op_type == "Conv", is_elementwise, is_integer)
+    rules = Rules(lambda n: n.op_type in ("Conv", "DequantizeLinear"), is_elementwise, is_integer)
     groups = grouped(parsed(body).graph, rules)
     assert [" ".join(n.op_type for n in g.nodes) for g in groups] == wanted
 

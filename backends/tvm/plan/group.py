@@ -140,10 +140,12 @@ class _State:
             self.parts.append(_Part(None, [], [node], position))
 
     def _is_view(self, node: ir.Node) -> bool:
-        """Whether the node dequantizes what is stored already, or a constant."""
-        return node.op_type == "DequantizeLinear" and (
-            self.rules.elementwise(node) or ir.const(node.inputs[0]) is not None
-        )
+        """Whether the node dequantizes what is stored already, or constants of anchors that read through."""
+        if node.op_type != "DequantizeLinear" or self.rules.elementwise(node):
+            return node.op_type == "DequantizeLinear"
+        output = node.outputs[0]
+        through = output not in self.stored and all(self.rules.integer(n) for n in output.consumers())
+        return ir.const(node.inputs[0]) is not None and through
 
     def _views(self, node: ir.Node, known: Iterable[ir.Node] = ()) -> list[ir.Node]:
         """The DequantizeLinear nodes that the node reads through."""
