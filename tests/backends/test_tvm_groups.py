@@ -7,7 +7,7 @@ import onnx.parser
 import pytest
 
 from effc.backends.tvm.plan.affine import activation, is_single
-from effc.backends.tvm.plan.group import ELEMENTWISE, Rules, grouped
+from effc.backends.tvm.plan.group import Rules, grouped
 from effc.backends.tvm.plan.integers import integers
 from effc.compiler import ir, oracle
 
@@ -15,10 +15,13 @@ HEAD = """
 <ir_version: 10, opset_import: ["" : 21]>
 graph (float[1, 4, 6, 6] x) => ({result})
 <float s = {{0.05}}, float t = {{0.1}}, int8 z = {{-3}}, float[4, 4, 1, 1] w = {{{weights}}},
- int64[4] shape = {{1, 4, 4, 9}}, int64[8] pads = {{0, 0, 1, 1, 0, 0, 1, 1}}, float one = {{1}}, float odd = {{0.512}}, float[4] by_channel = {{1, 2, 3, 4}}>
+ int64[4] shape = {{1, 4, 4, 9}}, int64[8] pads = {{0, 0, 1, 1, 0, 0, 1, 1}},
+ float one = {{1}}, float odd = {{0.512}},
+ float[4] by_channel = {{1, 2, 3, 4}}>
 {{ {body} }}
 """
 WEIGHTS = ", ".join(str((i * 5 % 7 - 3) / 5) for i in range(16))
+_ELEMENTWISE = ("Add", "Mul", "Relu", "QuantizeLinear", "DequantizeLinear")
 X = "xq = QuantizeLinear(x, s, z)  xd = DequantizeLinear(xq, s, z)"
 
 
@@ -33,7 +36,7 @@ def is_integer(node: ir.Node) -> bool:
 
 
 def is_elementwise(node: ir.Node) -> bool:
-    return node.op_type in ELEMENTWISE and (
+    return node.op_type in _ELEMENTWISE and (
         node.op_type not in ("QuantizeLinear", "DequantizeLinear") or is_single(node)
     )
 

@@ -7,13 +7,6 @@ from dataclasses import dataclass
 
 from effc.compiler import ir
 
-ELEMENTWISE = frozenset(
-    "Abs Add And Ceil Clip Cos Div Elu Equal Erf Exp Floor Gelu Greater GreaterOrEqual HardSigmoid HardSwish LeakyRelu "
-    "Less LessOrEqual Log Max Min Mish Mul Neg Not Or Pow PRelu Reciprocal Relu Round Selu Sigmoid Sign Sin Softplus "
-    "Softsign Sqrt Sub Tanh Where Xor QuantizeLinear DequantizeLinear".split()
-)
-"""Ops that compute each output element from the input elements in its place."""
-
 
 @dataclass(frozen=True)
 class Group:
