@@ -11,7 +11,14 @@ import support
 from effc.core.errors import BackendFailed, BackendMissing
 from effc.zoo import fetch
 
-_NOBODY_INSTALLS = ("EFFC_ZOO", "needs a GPU", "there is a GPU", "torch or onnx2torch", "no C compiler", "no qemu-aarch64")
+_NOBODY_INSTALLS = (
+    "EFFC_ZOO",
+    "needs a GPU",
+    "there is a GPU",
+    "torch or onnx2torch",
+    "no C compiler",
+    "no qemu-aarch64",
+)
 OPTIONAL = tuple(f"Skipped: {reason}" for reason in _NOBODY_INSTALLS)
 """How a skip that CI accepts begins: no checkout has the larger models, and nothing installs a GPU or its absence."""
 

@@ -106,7 +106,9 @@ def for_target(target: Target) -> Cpu:
 def host() -> Cpu:
     """This machine's CPU, by the features that it lists."""
     if platform.machine() != "x86_64":
-        raise BadInput(f"this machine is {platform.machine()}", where="--target", hint="name a CPU: tvm-x86-fp32:x86-64-v3")
+        raise BadInput(
+            f"this machine is {platform.machine()}", where="--target", hint="name a CPU: tvm-x86-fp32:x86-64-v3"
+        )
     flags = _flags()
     if {"avx512f", "avx512bw", "avx512vl", "avx512dq"} <= flags:
         name = "icelake-server" if {"avx512_vnni", "avx512_vbmi"} <= flags else "x86-64-v4"

@@ -169,4 +169,12 @@ def moments(node: ir.Node) -> bool:
     return before.replace(normal)
 
 
-_RULES: tuple[Rule, ...] = (whole_slices, backward_slices, expand_of_batch, symbols_kept, one_hot, lp_normalization, moments)
+_RULES: tuple[Rule, ...] = (
+    whole_slices,
+    backward_slices,
+    expand_of_batch,
+    symbols_kept,
+    one_hot,
+    lp_normalization,
+    moments,
+)

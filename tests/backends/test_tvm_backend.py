@@ -83,14 +83,10 @@ INTERFACES = {
     "two outputs": "g (float[N,4] x) => (float[N,4] y, float[N,4] z) { y = Exp(x) z = Neg(x) }",
     "one value twice": "g (float[N,4] x) => (float[N,4] y, float[N,4] z) { y = Exp(x) z = Neg(y) }",
     "an input is an output": "g (float[N,4] x) => (float[N,4] y, float[N,4] x) { y = Exp(x) }",
-    "a constant is an output": (
-        "g (float[N,4] x) => (float[N,4] y, float[2] c) <float[2] c = {1, 2}> { y = Exp(x) }"
-    ),
+    "a constant is an output": ("g (float[N,4] x) => (float[N,4] y, float[2] c) <float[2] c = {1, 2}> { y = Exp(x) }"),
     "an input that nobody reads": "g (float[N,4] x, float[N,2] z) => (float[N,4] y) { y = Exp(x) }",
     "odd names": 'g (float[N,4] "x/0:1") => (float[N,4] "y.é z") { "y.é z" = Exp("x/0:1") }',
-    "a multiple of the batch": (
-        "g (float[N,6] x) => (float[M,2] y) <int64[2] s = {-1, 2}> { y = Reshape(x, s) }"
-    ),
+    "a multiple of the batch": ("g (float[N,6] x) => (float[M,2] y) <int64[2] s = {-1, 2}> { y = Reshape(x, s) }"),
 }
 
 
@@ -123,7 +119,8 @@ REFUSED = {
         "no indices",
     ),
     "training": (
-        "g (float[2,3] x, float[3] s) => (float[2,3] y) { y, m, v = BatchNormalization<training_mode=1>(x, s, s, s, s) }",
+        "g (float[2,3] x, float[3] s) => (float[2,3] y)"
+        " { y, m, v = BatchNormalization<training_mode=1>(x, s, s, s, s) }",
         "it trains",
     ),
     "cropping": (
@@ -173,12 +170,16 @@ def test_the_table_is_what_the_importer_has() -> None:
 
     assert set(_get_convert_map()) == IMPORTED | set(WRONG) | FOREIGN
     assert not IMPORTED & set(WRONG)
-    assert not FOREIGN & {schema.name for schema in onnx.defs.get_all_schemas() if schema.domain == "" and not schema.deprecated}
+    assert not FOREIGN & {
+        schema.name for schema in onnx.defs.get_all_schemas() if schema.domain == "" and not schema.deprecated
+    }
 
 
 def weighted() -> onnx.ModelProto:
     """Four convolutions of 64 channels with weights that do not compress, 600 kB of them."""
-    body = " ".join(f"c{i} = Conv<pads=[1,1,1,1]>({'x' if i == 0 else f'r{i - 1}'}, w{i}) r{i} = Relu(c{i})" for i in range(4))
+    body = " ".join(
+        f"c{i} = Conv<pads=[1,1,1,1]>({'x' if i == 0 else f'r{i - 1}'}, w{i}) r{i} = Relu(c{i})" for i in range(4)
+    )
     model = onnx.parser.parse_model(HEAD + f"g (float[N,64,14,14] x) => (float[N,64,14,14] r3) {{ {body} }}")
     rng = np.random.default_rng(0)
     for i in range(4):
@@ -258,8 +259,14 @@ def test_a_crash_of_a_fork_is_told() -> None:
 
 @pytest.mark.parametrize(
     ("dim", "symbols", "expected"),
-    [("N", {"N": 3}, 3), ("2*N + 1", {"N": 3}, 7), ("floor(N/2)", {"N": 5}, 2), ("-floor(-N/2)", {"N": 5}, 3),
-     ("4*a.0", {"a.0": 2}, 8), ("N*M", {"N": 2, "M": 5}, 10)],
+    [
+        ("N", {"N": 3}, 3),
+        ("2*N + 1", {"N": 3}, 7),
+        ("floor(N/2)", {"N": 5}, 2),
+        ("-floor(-N/2)", {"N": 5}, 3),
+        ("4*a.0", {"a.0": 2}, 8),
+        ("N*M", {"N": 2, "M": 5}, 10),
+    ],
 )
 def test_symbols(dim: str, symbols: dict[str, int], expected: int) -> None:
     assert evaluate(dim, symbols) == expected

@@ -26,7 +26,8 @@ def libraries(cache: Path, mnist: support.Classifier, tmp_path_factory: pytest.T
 @pytest.mark.parametrize(("target", "least"), zip(TARGETS, (90.0, 15.0), strict=True))
 def test_built_and_verified(libraries: Built, effc: Command, target: str, least: float) -> None:
     assert libraries.code == 0
-    told = effc("verify", libraries.folder / target, "--data", libraries.model.evaluation, "--json").json
+    words = ("--data", libraries.model.evaluation, "--model", libraries.model.model, "--json")
+    told = effc("verify", libraries.folder / target, *words).json["verification"]
     (output,) = told["outputs"]
     assert output["sqnr_db"] >= least
     assert told["host"] == "native"
@@ -51,7 +52,9 @@ def test_explained(libraries: Built, effc: Command, target: str) -> None:
 def test_run(libraries: Built, effc: Command, tmp_path: Path) -> None:
     images, _ = libraries.model.load()
     np.savez(tmp_path / "in.npz", input=images[:3])
-    assert effc("run", libraries.folder / TARGETS[0], "--input", tmp_path / "in.npz", "-o", tmp_path / "y.npz").code == 0
+    assert (
+        effc("run", libraries.folder / TARGETS[0], "--input", tmp_path / "in.npz", "-o", tmp_path / "y.npz").code == 0
+    )
     assert np.load(tmp_path / "y.npz")["logits"].shape == (3, 10)
 
 

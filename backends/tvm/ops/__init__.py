@@ -1,1 +1,1 @@
-"""ONNX ops as kernels: what each takes, how its data may lie, and its schedule. Importing a file here fills the table."""
+"""ONNX ops as kernels: what each takes, how its data may lie, its schedule. Importing a file fills the table."""

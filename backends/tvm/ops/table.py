@@ -26,6 +26,9 @@ class Form(Enum):
     EXIT = "exit"
 
 
+_RANKING = Ranking()
+
+
 @dataclass(frozen=True)
 class Site:
     """Where a kernel is made: the CPU, and how the tensors lie that it reads and writes.
@@ -39,7 +42,7 @@ class Site:
     cpu: Cpu
     placed: Mapping[ir.Value, Placed]
     form: Form
-    choices: Choices = Ranking()
+    choices: Choices = _RANKING
 
 
 Lower = Callable[[Group, Site], "Kernel"]
@@ -68,7 +71,7 @@ Table = dict[str, list[Family]]
 FAMILIES: Table = {}
 """By op; several families of one op have different forms, or take different nodes."""
 INTEGER: Table = {}
-"""Families whose kernels read the integers behind DequantizeLinear themselves; where one takes a node, it goes first."""
+"""Families whose kernels read the integers behind DequantizeLinear themselves; they go first."""
 
 
 def family(
