@@ -20,9 +20,9 @@ demo: $(STAMP) ## fetch a real model, build it in INT8, verify it and time it
 	@$(BIN)/effc zoo fetch $(MODEL) -o $(DEMO)/$(MODEL).onnx --overwrite
 	@$(BIN)/effc zoo data $(MODEL) --split calib --count 64 -o $(DEMO)/calib.npz --overwrite
 	@$(BIN)/effc zoo data $(MODEL) --split eval --count 200 -o $(DEMO)/eval.npz --overwrite
-	@$(BIN)/effc build $(DEMO)/$(MODEL).onnx --target tflite-int8,ort-int8,rtx-int8:sm89 \
+	@$(BIN)/effc build $(DEMO)/$(MODEL).onnx --target tvm-x86-int8,tflite-int8,ort-int8,rtx-int8:sm89 \
 		--calib $(DEMO)/calib.npz --eval $(DEMO)/eval.npz -o $(DEMO) --overwrite
-	@$(BIN)/effc bench $(DEMO)/$(MODEL).onnx $(DEMO)/tflite-int8 $(DEMO)/ort-int8
+	@$(BIN)/effc bench $(DEMO)/$(MODEL).onnx $(DEMO)/tvm-x86-int8 $(DEMO)/tflite-int8 $(DEMO)/ort-int8
 
 test: $(STAMP) ## run the tests
 	@$(BIN)/pytest $(ARGS)
