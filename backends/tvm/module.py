@@ -16,6 +16,7 @@ from effc.backends.tvm.ops.elementwise import elementwise
 from effc.backends.tvm.ops.table import Family, Form, Site, find, is_batched, is_integer
 from effc.backends.tvm.plan import symbols
 from effc.backends.tvm.plan.affine import DQ, Q, is_single
+from effc.backends.tvm.plan.denormals import without_denormals
 from effc.backends.tvm.plan.group import Group, Rules, grouped
 from effc.backends.tvm.plan.integers import integers
 from effc.backends.tvm.plan.layouts import forms
@@ -67,7 +68,7 @@ class _Writer:
     views: dict[ir.Value, View] = field(default_factory=dict)
 
     def write(self, model: ir.Model) -> tvm.IRModule:
-        model = integers(normalized(model), is_integer, unsigned=self.cpu.unsigned)
+        model = integers(normalized(without_denormals(model)), is_integer, unsigned=self.cpu.unsigned)
         graph = model.graph
         groups = grouped(graph, Rules(lambda n: find(n) is not None, is_elementwise, is_integer))
         chosen = forms(groups)

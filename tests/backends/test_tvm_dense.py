@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from tvm_cases import Case, Outcomes, outcomes
 
-from effc.compiler import metrics
+from effc.backends.tvm.plan.denormals import without_denormals
+from effc.compiler import ir, metrics
 
 RANDOM = np.random.default_rng(0)
 
@@ -223,3 +224,11 @@ def test_kernel_equals_the_oracle(results: Outcomes, name: str) -> None:
 
 def test_no_node_is_left_to_the_importer(results: Outcomes) -> None:
     assert results.operators == {"relax.call_tir", "relax.reshape"}
+
+
+def test_denormal_weights_are_computed_as_zeros() -> None:
+    weight = np.float32([[1.0, 1e-40], [-1e-45, -2.0]])
+    model = ir.from_proto(Case("w", "y = MatMul(a, w)", {"a": (1, 2)}, {"w": weight}).model())
+    held = ir.const(without_denormals(model).graph.initializers["w"])
+    np.testing.assert_array_equal(held, np.float32([[1, 0], [0, -2]]))
+    np.testing.assert_array_equal(ir.const(model.graph.initializers["w"]), weight)

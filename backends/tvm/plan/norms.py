@@ -9,8 +9,7 @@ from effc.compiler.passes.rewrite import constant, each, is_float, maker, only_r
 
 
 def normalized(model: ir.Model) -> ir.Model:
-    """A new model with LayerNormalization in place of its parts, where the last axis alone is normalized."""
-    model = model.clone()
+    """The model, edited: LayerNormalization in place of its parts, where the last axis alone is normalized."""
     if each(layer_norm, "Div")(model):
         ir.prune(model)
     return model
