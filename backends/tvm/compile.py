@@ -14,6 +14,7 @@ from tvm.tirx import compilation_pipeline
 
 from effc.backends.tvm import forks
 from effc.backends.tvm.cpu import Cpu
+from effc.backends.tvm.schedules.generic import scheduled
 
 OURS = "effc.scheduled"
 """The attribute of functions with a schedule of ours."""
@@ -29,7 +30,8 @@ def library(module: tvm.IRModule, cpu: Cpu) -> relax.VMExecutable:
     _register()
     target = llvm_target(cpu)
     with target, tvm.transform.PassContext(opt_level=3):
-        lowered = tvm.transform.Sequential([*_fusion(), *_program()])(module)
+        fused = _scheduled(tvm.transform.Sequential(_fusion())(module))
+        lowered = tvm.transform.Sequential(_program())(fused)
         return relax.build(lowered, target=target, relax_pipeline=None, tir_pipeline=_PIPELINE)
 
 
@@ -54,7 +56,7 @@ def objects(module: tvm.IRModule, cpu: Cpu, folder: Path, processes: int) -> Com
     _register()
     target, builder = llvm_target(cpu), relax.ExecBuilder()
     with target, tvm.transform.PassContext(opt_level=3):
-        fused = tvm.transform.Sequential(_fusion())(module)
+        fused = _scheduled(tvm.transform.Sequential(_fusion())(module))
         rest = vm_build._vmcodegen(builder, tvm.transform.Sequential(_program())(fused))
     kernels = sorted((v.name_hint, f) for v, f in rest.functions.items() if isinstance(f, tirx.PrimFunc))
     paths = [folder / f"{i}.o" for i in range(len(kernels))]
@@ -70,6 +72,14 @@ def objects(module: tvm.IRModule, cpu: Cpu, folder: Path, processes: int) -> Com
     packed = tvm.get_global_func("runtime.ModulePackImportsToLLVM")(program.mod, False, str(target), "")
     packed.write_to_file(str(folder / "program.o"))
     return Compiled((*paths, folder / "program.o"), tuple(_calls(fused)))
+
+
+def _scheduled(module: tvm.IRModule) -> tvm.IRModule:
+    """The module with a plain schedule for each kernel that has none of ours."""
+    for name, function in list(module.functions.items()):
+        if isinstance(function, tirx.PrimFunc) and OURS not in function.attrs:
+            module.update_func(name, scheduled(function))
+    return module
 
 
 def _calls(module: tvm.IRModule) -> Iterator[tuple[str, str, bool]]:

@@ -19,7 +19,7 @@ SHARDS = 8
 @pytest.fixture(scope="module")
 def worker() -> Iterator[Worker]:
     """One child for all."""
-    with Worker("conformance", deadline=120) as started:
+    with Worker("conformance", deadline=400) as started:
         yield started
 
 
