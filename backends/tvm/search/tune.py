@@ -15,8 +15,9 @@ import tvm
 from effc.backends.tvm.compile import kernels_library
 from effc.backends.tvm.cpu import Cpu
 from effc.backends.tvm.ops.table import Family, Site
+from effc.backends.tvm.plan import symbols
 from effc.backends.tvm.plan.group import Group
-from effc.backends.tvm.plan.placed import Placed
+from effc.backends.tvm.plan.placed import Dim, Placed
 from effc.backends.tvm.schedules.nest import Kernel
 from effc.backends.tvm.search.choices import Database, Lowering, database
 from effc.backends.tvm.search.device import Opened, local, remote
@@ -103,7 +104,7 @@ def _arguments(kernel: Kernel, device: Any) -> list[Any]:
     seeded = np.random.default_rng(0)
 
     def tensor(placed: Placed) -> Any:
-        dims = [d if isinstance(d, int) else 1 for d in placed.physical]
+        dims = [_as_one(d) for d in placed.memory]
         dtype = np.dtype(placed.dtype)
         if dtype.kind == "f":
             return tvm.runtime.tensor(seeded.standard_normal(dims).astype(dtype), device)
@@ -111,3 +112,8 @@ def _arguments(kernel: Kernel, device: Any) -> list[Any]:
 
     constants = [tvm.runtime.tensor(array, device) for array in kernel.constants]
     return [*map(tensor, kernel.inputs), *constants, *map(tensor, kernel.outputs)]
+
+
+def _as_one(dim: Dim) -> int:
+    """The dim for a batch of one."""
+    return dim if isinstance(dim, int) else int(symbols.evaluate(dim, dict.fromkeys(symbols.names(dim), 1)))
