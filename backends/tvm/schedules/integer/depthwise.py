@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from tvm import tirx
@@ -57,10 +57,6 @@ class _Nest:
     lanes: int
     at: Buffers
     apply: Apply
-    words: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "words", int(self.at.w.shape[1]))
 
     def write(self) -> None:
         """Batch, channel blocks and rows in parallel."""
@@ -80,7 +76,7 @@ class _Nest:
         (above, below), high = self.work.window.cuts, self.work.window.taps[0]
         first, last = self.work.window.rows(row)
         masks: list[Expr | None] = []
-        for word in range(self.words):
+        for word in range(int(self.at.w.shape[1])):
             taps = range(word * WORD, min(high, (word + 1) * WORD))
             if all(above <= tap < high - below for tap in taps):
                 masks.append(None)
