@@ -80,6 +80,7 @@ class Emitted:
         inputs, outputs: the artifact's own interface.
         precision: node name to precision, where mixed.
         profiles, engine: what an engine was, or is to be, built with.
+        toolchain: what shaped it beside the libraries, such as the CPU that it is for.
     """
 
     main: str
@@ -89,6 +90,7 @@ class Emitted:
     precision: Mapping[str, str] = field(default_factory=dict)
     profiles: tuple[Profile, ...] = ()
     engine: EngineOptions | None = None
+    toolchain: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

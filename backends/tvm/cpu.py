@@ -53,6 +53,16 @@ class Cpu:
         first = self.triple.split("-")[0]
         return "armv7l" if first.startswith("armv7") else first
 
+    @property
+    def requires(self) -> tuple[str, ...]:
+        """What it needs of a CPU, in the Linux kernel's words."""
+        if self.machine == "x86_64":
+            wide = ("avx512f", "avx512bw", "avx512dq", "avx512vl") if self.bits == 512 else ()
+            vnni = ("avx512_vnni" if wide else "avx_vnni",) if self.dot == "vnni" else ()
+            return ("avx2", "fma", "f16c", *wide, *vnni)
+        named = {"+neon": "asimd", "+dotprod": "asimddp", "+fullfp16": "asimdhp", "+i8mm": "i8mm"}
+        return tuple(named[f] for f in self.features if f in named) if self.machine == "aarch64" else ()
+
 
 _X86 = "x86_64-unknown-linux-gnu"
 _ARM64 = "aarch64-unknown-linux-gnu"

@@ -43,7 +43,9 @@ def emit(model: ir.Model, target: Target, options: EmitOptions, folder: Path) ->
         else:
             worker.call(_CALL, job, stage=f"build {target}", deadline=DEADLINE_S)
     graph = model.graph
-    return Emitted(FILE_NAME, (FILE_NAME, KERNELS), _infos(graph.inputs), _infos(graph.outputs))
+    made_for = {"cpu": cpu.name, "cpu_requires": " ".join(cpu.requires)}
+    files = (FILE_NAME, KERNELS)
+    return Emitted(FILE_NAME, files, _infos(graph.inputs), _infos(graph.outputs), toolchain=made_for)
 
 
 def _tuning(options: EmitOptions, cpu: Cpu) -> Tuning | None:

@@ -342,7 +342,7 @@ def _manifest(shared: Shared, legal: Legal, typed: Typed, emitted: base.Emitted)
         calibration=None if dataset is None else stated(shared.options.calibration, dataset),
         precision=precision if len(set(precision.values())) > 1 else {},
         kept=typed.kept,
-        toolchain=tools | {"cpu_flags": " ".join(host.cpu_flags())},
+        toolchain={**tools, "cpu_flags": " ".join(host.cpu_flags()), **emitted.toolchain},
         profiles=emitted.profiles,
         engine=emitted.engine,
     )

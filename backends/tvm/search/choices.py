@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 SCHEMA = 1
 SHIPPED = Path(__file__).parent / "measured"
-"""Databases that come with the package, one a CPU."""
+"""Databases that come with the package, one for each kind of vector unit: its width and dot product."""
 
 
 class Choices(Protocol):
@@ -91,4 +91,4 @@ def read(path: Path) -> dict[str, str]:
 def database(cpu: Cpu) -> Database:
     """What is known of a CPU: what the package brings, and over it what was measured here."""
     place = cache_folder() / "tvm" / f"{cpu.name}.json"
-    return Database(read(SHIPPED / f"{cpu.name}.json"), place, read(place))
+    return Database(read(SHIPPED / f"{cpu.bits}-{cpu.dot}.json"), place, read(place))
