@@ -19,7 +19,7 @@ from tvm import relax
 from tvm.ir import Op
 
 from effc.backends.tvm.compile import export, library
-from effc.backends.tvm.cpu import host
+from effc.backends.tvm.cpu import Cpu, host
 from effc.backends.tvm.module import build
 from effc.compiler import ir, oracle
 
@@ -116,13 +116,14 @@ class Outcomes:
         return self.by_name[name]
 
 
-def outcomes(cases: Sequence[Case], folder: Path) -> Outcomes:
-    """All cases, compiled together for this CPU."""
+def outcomes(cases: Sequence[Case], folder: Path, cpu: Cpu | None = None) -> Outcomes:
+    """All cases, compiled together for this CPU, or for another whose code it runs."""
+    cpu = cpu or host()
     models = [onnx.compose.add_prefix(case.model(), f"c{i}_", rename_edges=True) for i, case in enumerate(cases)]
     whole = reduce(lambda a, b: onnx.compose.merge_models(a, b, io_map=[]), models)
     feeds = {f"c{i}_{k}": v for i, case in enumerate(cases) for k, v in case.feeds(i).items()}
-    module = build(ir.from_proto(whole), host())
-    export(library(module, host()), folder / "model.so")
+    module = build(ir.from_proto(whole), cpu)
+    export(library(module, cpu), folder / "model.so")
     machine = relax.VirtualMachine(tvm.runtime.load_module(str(folder / "model.so")), tvm.cpu())
     found = list(machine["main"](*(tvm.runtime.tensor(feeds[i.name]) for i in whole.graph.input)))
     expected = oracle.evaluate(whole, [feeds])[0]

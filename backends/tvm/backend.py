@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from effc.backends.base import EmitOptions, Emitted, Feeds, TargetInfo
-from effc.backends.tvm.cpu import ARM64, X86
+from effc.backends.tvm.cpu import ARM64, HALF, X86
 from effc.core import host
 from effc.core.artifact import Artifact
 from effc.core.errors import Refusal
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from effc.backends.explanation import Explanation
     from effc.calibration.scheme import Scheme
     from effc.compiler import ir
+    from effc.compiler.passes.precision import Narrowing
     from effc.compiler.phase import Phase
 
 _MODULES = ("tvm", "tvm_ffi")
@@ -56,9 +57,13 @@ class TvmBackend:
 
         return INT8 if target.precision == "int8" else None
 
-    def narrowing(self, target: Target) -> None:
-        """Floats stay float32."""
-        del target
+    def narrowing(self, target: Target) -> Narrowing | None:
+        """float16 for fp16; else floats stay float32."""
+        if target.precision != "fp16":
+            return None
+        from effc.compiler.passes.precision import Narrowing
+
+        return Narrowing("float16")
 
     def legalize(self, target: Target) -> tuple[Phase, ...]:
         """Float rewrites into the ops that have schedules or that TVM's importer takes."""
@@ -100,6 +105,7 @@ def _targets() -> Iterator[TargetInfo]:
     for device, (summary, suffixes) in _DEVICES.items():
         for precision, words in _PRECISIONS.items():
             yield TargetInfo(f"tvm-{device}-{precision}", f"{words}, for {summary}", suffixes)
+    yield TargetInfo("tvm-arm64-fp16", "float16 arithmetic, for 64-bit ARM Linux with +fullfp16", HALF)
 
 
 BACKENDS = (TvmBackend(),)

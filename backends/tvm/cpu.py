@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -27,6 +27,7 @@ class Cpu:
         registers: number of vector registers.
         dot: its integer dot product.
         half: whether it computes in float16.
+        width: bits of the floats that a vector is counted in: 16 in libraries of float16.
     """
 
     name: str
@@ -36,11 +37,12 @@ class Cpu:
     registers: int
     dot: Dot
     half: bool = False
+    width: int = 32
 
     @property
     def lanes(self) -> int:
-        """float32 values in a vector: the channel block of NCHWc."""
-        return self.bits // 32
+        """Floats in a vector: the channel block of NCHWc."""
+        return self.bits // self.width
 
     @property
     def unsigned(self) -> bool:
@@ -97,6 +99,8 @@ ARM64 = {
     "neoverse-n1": _arm64("neoverse-n1", "+dotprod", "+fullfp16", dot="sdot", half=True),
     "neoverse-v1": _arm64("neoverse-v1", "+dotprod", "+fullfp16", "+i8mm", dot="i8mm", half=True),
 }
+HALF = tuple(name for name, cpu in ARM64.items() if cpu.half)
+"""Those that compute in float16."""
 ARMV7 = Cpu("cortex-a7", "armv7-unknown-linux-gnueabihf", ("+neon", "+vfp4"), 128, 16, "neon")
 
 
@@ -109,7 +113,8 @@ def for_target(target: Target) -> Cpu:
         case "armv7":
             return ARMV7
         case _:
-            return ARM64[suffix or "neoverse-n1"]
+            cpu = ARM64[suffix or "neoverse-n1"]
+            return replace(cpu, width=16) if target.precision == "fp16" else cpu
 
 
 @cache

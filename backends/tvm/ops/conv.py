@@ -9,7 +9,7 @@ import numpy as np
 
 from effc.backends.tvm.ops.finish import finish
 from effc.backends.tvm.ops.frames import of_frames
-from effc.backends.tvm.ops.geometry import Side, flat, sides, square
+from effc.backends.tvm.ops.geometry import FLOATS, Side, flat, sides, square
 from effc.backends.tvm.ops.table import Form, Site, family
 from effc.backends.tvm.plan.group import Group
 from effc.backends.tvm.schedules.nest import Kernel
@@ -31,8 +31,8 @@ def _accepts(node: ir.Node) -> str | None:
     constants = [ir.const(value) for value in node.inputs[1:] if value is not None]
     if any(c is None for c in constants):
         return "its weights are not constant"
-    if any(c is not None and c.dtype != np.float32 for c in constants):
-        return "it is not float32"
+    if any(c is not None and c.dtype not in FLOATS for c in constants):
+        return "it is neither float32 nor float16"
     return flat(node) or (
         "it has one channel" if _channels(node.inputs[0]) == _channels(node.outputs[0]) == 1 else None
     )
@@ -72,7 +72,7 @@ def conv(group: Group, site: Site) -> Kernel:
     if weight.shape[1] == 1 and groups > 1 and x.block % multiple == 0:
         from effc.backends.tvm.schedules.slide import Sliding, depthwise, slide
 
-        rule = depthwise(weight[:, 0], bias, site.cpu.lanes)
+        rule = depthwise(weight[:, 0], bias, x.dtype, site.cpu.lanes)
         return slide(Sliding(x, rows, columns, multiple), rule, tail, site.cpu.registers)
     return _dense(Convolution(x, (Part(weight, rows, columns),), bias, groups), tail, site)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -103,5 +104,6 @@ def scheduled(work: Product, tail: Finish, site: Site) -> Kernel:
     from effc.backends.tvm.schedules.gemm import product, ranked
 
     height, lanes = work.a.shape[-2], site.cpu.lanes
+    work = replace(work, sums=work.a.dtype if site.cpu.width == 16 else "float32")
     tiles = ranked(height if isinstance(height, int) else _FEW, -(-work.width // lanes), site.cpu.registers)
     return product(work, tail, site.choices.choose(work.words, tiles), lanes)

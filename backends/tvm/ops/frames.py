@@ -8,6 +8,7 @@ import numpy as np
 
 from effc.backends.tvm.ops.dense import rows, scheduled
 from effc.backends.tvm.ops.finish import finish
+from effc.backends.tvm.ops.geometry import FLOATS
 from effc.backends.tvm.ops.table import Site, family
 from effc.backends.tvm.plan.group import Group
 from effc.backends.tvm.plan.placed import Placed
@@ -22,7 +23,7 @@ _LONG = 16
 def of_frames(node: ir.Node) -> str | None:
     """Why the node is no product of frames."""
     weight, dims = ir.const(node.inputs[1]), ir.shape(node.inputs[0]) or ()
-    if weight is None or weight.dtype != np.float32 or weight.ndim not in (3, 4) or weight.shape[-1] < _LONG:
+    if weight is None or weight.dtype not in FLOATS or weight.ndim not in (3, 4) or weight.shape[-1] < _LONG:
         return "its kernel is not long"
     if (
         ir.static_shape_from(node.inputs[0], 1) is None

@@ -88,6 +88,10 @@ def square(weight: Array) -> Array:
     return weight[:, :, None, :] if weight.ndim == 3 else weight
 
 
+FLOATS = ("float32", "float16")
+"""What schedules compute in."""
+
+
 def is_of(value: ir.Value | None, *kinds: str) -> bool:
     """Whether a value is of one of these element types."""
     return value is not None and str(ir.numpy_dtype(value)) in kinds

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from effc.backends.tvm.ops.finish import finish
-from effc.backends.tvm.ops.geometry import flat, is_of
+from effc.backends.tvm.ops.geometry import FLOATS, flat, is_of
 from effc.backends.tvm.ops.table import Form, Site, family
 from effc.backends.tvm.plan.group import Group
 from effc.backends.tvm.schedules.nest import Kernel
@@ -17,7 +17,7 @@ from effc.compiler import ir
 
 Floats = NDArray[np.float32]
 Index = NDArray[np.int64]
-_KINDS = ("float32", "int8", "uint8")
+_KINDS = (*FLOATS, "int8", "uint8")
 """Element types that may be moved; all but the first are bytes."""
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ def _forms(node: ir.Node) -> tuple[Form, ...]:
 def _accepts(node: ir.Node) -> str | None:
     shape = ir.shape(node.inputs[0]) or ()
     bytes_too = node.op_type == "Resize" and ir.attr_str(node, "mode", "nearest") == "nearest"
-    if not is_of(node.inputs[0], *(_KINDS if bytes_too else _KINDS[:1])):
-        return "it is neither of float32 nor of bytes"
+    if not is_of(node.inputs[0], *(_KINDS if bytes_too else FLOATS)):
+        return "it is neither of floats nor of bytes"
     if any(v is not None and ir.const(v) is None for v in node.inputs[1:]):
         return "its parameters are not constant"
     made = ir.shape(node.outputs[0]) or ()
@@ -190,7 +190,7 @@ def _accepts_concat(node: ir.Node) -> str | None:
     if any(v is None or ir.const(v) is not None or (ir.shape(v) or (0, 1))[1] == 1 for v in node.inputs):
         return "a part is constant, or of one channel"
     if not all(is_of(v, *_KINDS) for v in node.inputs):
-        return "it is neither of float32 nor of bytes"
+        return "it is neither of floats nor of bytes"
     reasons = [flat(node), *(None if isinstance((ir.shape(v) or ())[1], int) else "unknown" for v in node.inputs)]
     return next((reason for reason in reasons if reason), None)
 

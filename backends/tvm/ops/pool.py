@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from effc.backends.tvm.ops.finish import finish
-from effc.backends.tvm.ops.geometry import Side, flat, is_of, sides
+from effc.backends.tvm.ops.geometry import FLOATS, Side, flat, is_of, sides
 from effc.backends.tvm.ops.reduce import over_rows
 from effc.backends.tvm.ops.table import Form, Site, family
 from effc.backends.tvm.plan.group import Group
@@ -29,8 +29,8 @@ _KINDS = {
 def _accepts(node: ir.Node) -> str | None:
     if len([v for v in node.outputs if v.name]) > 1:
         return "the places of the largest values are wanted"
-    if not is_of(node.inputs[0], "float32", *(("int8", "uint8") if node.op_type == "MaxPool" else ())):
-        return "it is neither of float32 nor of bytes"
+    if not is_of(node.inputs[0], *FLOATS, *(("int8", "uint8") if node.op_type == "MaxPool" else ())):
+        return "it is neither of floats nor of bytes"
     return flat(node) or _one_channel(node)
 
 
@@ -64,8 +64,8 @@ def _accepts_whole(node: ir.Node) -> str | None:
     shape = ir.shape(node.inputs[0]) or ()
     if len(shape) < 3 or not all(isinstance(d, int) and d > 0 for d in shape[1:]):
         return "its image's sides are not known"
-    if not is_of(node.inputs[0], "float32"):
-        return "it is not float32"
+    if not is_of(node.inputs[0], *FLOATS):
+        return "it is neither float32 nor float16"
     if len(shape) == 3 and not node.op_type.startswith("Global"):
         return "it may be a sequence"
     if _axes(node, len(shape)) != tuple(range(2, len(shape))):

@@ -26,7 +26,7 @@ def layer_norm(node: ir.Node) -> bool:
         return False
     scale_node, scale = _row_behind(node, "Mul", size)
     bias_node, bias = _row_behind(scale_node, "Add", size)
-    ones = constant(node, "scale", np.ones(size, np.float32)) if scale is None else scale
+    ones = constant(node, "scale", np.ones(size, ir.numpy_dtype(x))) if scale is None else scale
     return replace(bias_node, "LayerNormalization", [x, ones, bias], {"axis": -1, "epsilon": found})
 
 
@@ -68,6 +68,6 @@ def _row_behind(node: ir.Node, op: str, size: int) -> tuple[ir.Node, ir.Value | 
         return node, None
     for value in reader.inputs:
         array = ir.const(value)
-        if array is not None and array.shape == (size,) and array.dtype == np.float32:
+        if array is not None and array.shape == (size,) and array.dtype in (np.float32, np.float16):
             return reader, value
     return node, None

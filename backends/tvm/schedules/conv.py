@@ -24,6 +24,7 @@ from effc.backends.tvm.schedules.nest import (
     store,
     tasks,
 )
+from effc.backends.tvm.schedules.sums import Sums, in_runs, run_of, steps_of, stretches
 from effc.backends.tvm.schedules.tiles import Tile
 from effc.backends.tvm.schedules.window import Axis, Position, walk
 from effc.compiler.ir import Array
@@ -101,7 +102,7 @@ def convolution(work: Convolution, finish: Finish, tile: Tile, lanes: int) -> Ke
     seen = finish.image().flattened() if flat else finish.image()
     reach = _Reach.of(work, tile.blocks * lanes)
     constants = (
-        pack(work.bias.astype(np.float32), lanes),
+        pack(work.bias.astype(work.x.dtype), lanes),
         reach.starts,
         *(_packed(part.weight, work, reach, (tile, lanes)) for part in work.parts),
     )
@@ -157,7 +158,7 @@ def _packed(weight: Array, work: Convolution, reach: _Reach, by: tuple[Tile, int
     outputs = tile.blocks * lanes
     made, each, *taps = weight.shape
     tiles = len(reach.starts)
-    full = np.zeros((tiles * outputs, reach.span, *taps), np.float32)
+    full = np.zeros((tiles * outputs, reach.span, *taps), work.x.dtype)
     if work.groups == 1:
         full[:made] = weight
     else:
@@ -216,8 +217,9 @@ class _Nest:
     @property
     def sweeps_weights(self) -> bool:
         """Whether to go over all weights for each row, rather than over the whole image for each tile of channels."""
-        image = 4 * int(np.prod([int(d) for d in self.work.x.shape[1:]]))
-        weights = 4 * int(np.prod([int(d) for d in self.w.shape]))
+        size = np.dtype(self.work.x.dtype).itemsize
+        image = size * int(np.prod([int(d) for d in self.work.x.shape[1:]]))
+        weights = size * int(np.prod([int(d) for d in self.w.shape]))
         return image > _NEAR >= weights
 
     def guarded(self, place: tuple[Expr, Expr], row: Expr) -> None:
@@ -247,7 +249,7 @@ class _Nest:
         """One tile: `width` windows of a row by the tile's channel blocks."""
         n, group = place
         blocks, lanes = self.tile.blocks, self.lanes
-        sums = [[register(lanes) for _ in range(width)] for _ in range(blocks)]
+        sums = [[register(lanes, self.work.x.dtype) for _ in range(width)] for _ in range(blocks)]
         for b, line in enumerate(sums):
             for total in line:
                 total.set(load(self.at.bias, group * blocks + b, 0, lanes=lanes))
@@ -257,18 +259,32 @@ class _Nest:
                 to = (n, group * blocks + b, self.part.rows.output(row), self.part.columns.output(column + i), 0)
                 store(self.at.y, self.apply(total.get(), to, lanes), *to, lanes=lanes)
 
-    def _reduce(self, place: tuple[Expr, Expr], row: Position, column: Position, sums: list[list[Register]]) -> None:
+    def _reduce(self, place: tuple[Expr, Expr], row: Position, column: Position, sums: Sums) -> None:
         """Runs of channels, rows and columns of taps, channels of the run: the order in which weights lie in memory."""
-        columns, run = self.part.columns, self.reach.run(self.lanes)
+        run, window = self.reach.run(self.lanes), (row, column)
         first, last = self.part.rows.existing(row)
-        with T.serial(0, self.reach.span // run) as part, T.serial(first, last) as i:
-            if isinstance(column, int):
-                for j in range(columns.taps):
-                    hits = [c for c in range(len(sums[0])) if columns.hits(column, c, j)]
-                    self._tap(place, (row, column), (part, i, j), [[line[c] for line in sums] for c in hits], hits)
-            else:
-                with T.serial(0, columns.taps) as j:
-                    self._tap(place, (row, column), (part, i, j), list(zip(*sums, strict=True)), range(len(sums[0])))
+        parts = self.reach.span // run
+        if not in_runs(self.work.x.dtype, self.reach.span * int(np.prod(self.part.weight.shape[2:]))):
+            with T.serial(0, parts) as part, T.serial(first, last) as i:
+                self._taps(place, window, (part, i), sums)
+            return
+        count, each = stretches(parts, run * self.part.columns.taps)
+        with T.serial(0, count) as stretch, T.serial(first, last) as i, run_of(sums) as some:
+            with T.serial(0, steps_of(stretch, each, parts)) as step:
+                self._taps(place, window, (stretch * each + step, i), some)
+
+    def _taps(
+        self, place: tuple[Expr, Expr], window: tuple[Position, Position], at: tuple[Expr, Expr], sums: Sums
+    ) -> None:
+        """A row of taps over a run of channels."""
+        columns, column = self.part.columns, window[1]
+        if isinstance(column, int):
+            for j in range(columns.taps):
+                hits = [c for c in range(len(sums[0])) if columns.hits(column, c, j)]
+                self._tap(place, window, (*at, j), [[line[c] for line in sums] for c in hits], hits)
+        else:
+            with T.serial(0, columns.taps) as j:
+                self._tap(place, window, (*at, j), list(zip(*sums, strict=True)), range(len(sums[0])))
 
     def _tap(
         self,

@@ -34,8 +34,8 @@ from effc.backends.tvm.schedules.nest import (
     store,
     tasks,
     unravel,
-    widened,
 )
+from effc.backends.tvm.schedules.sums import Sums, in_runs, run_of, steps_of, stretches
 from effc.backends.tvm.schedules.tiles import Tile, cycles
 from effc.compiler.ir import Array
 
@@ -53,11 +53,13 @@ class Product:
         a: (.., M, K), read element by element: any strides will do.
         b: (.., K, N) computed, or (K, N) constant.
         bias: N, or nothing.
+        sums: the type in which is summed, in runs where it is float16.
     """
 
     a: Placed
     b: Placed | Array
     bias: Array | None = None
+    sums: str = "float32"
 
     @property
     def words(self) -> str:
@@ -100,7 +102,7 @@ def _cost(rows: int, blocks: int, tile: Tile) -> float:
 def product(work: Product, finish: Finish, tile: Tile, lanes: int) -> Kernel:
     """The kernel: panels of B and chunks of A's rows in parallel."""
     packed = () if isinstance(work.b, Placed) else panels(work.b.astype(work.a.dtype), tile.blocks, lanes)
-    bias = () if work.bias is None else (pack(work.bias.astype(np.float32), lanes),)
+    bias = () if work.bias is None else (pack(work.bias.astype(work.sums), lanes),)
     computed = (work.b,) if isinstance(work.b, Placed) else ()
     given = Arguments((work.a, *computed, *finish.inputs), (*packed, *bias, *finish.constants), (finish.output,))
 
@@ -192,7 +194,7 @@ class _Nest:
     @cached_property
     def _chunk(self) -> int:
         """Rows whose part of A the cache holds, in whole tiles."""
-        fitting = max(1, _CACHED // (4 * self.work.depth * self.tile.columns))
+        fitting = max(1, _CACHED // (np.dtype(self.work.a.dtype).itemsize * self.work.depth * self.tile.columns))
         return fitting * self.tile.columns
 
     @cached_property
@@ -214,11 +216,11 @@ class _Nest:
     def _packed(self, b: Buffer, place: tuple[Expr | int, ...], start: Expr | int, blocks: int) -> _Panel:
         """The panel copied to the stack, filled up with zeros."""
         depth, size = self.work.depth, blocks * self.lanes
-        panel = scratch((depth, size), "float32")
+        panel = scratch((depth, size), self.work.sums)
         with T.serial(0, depth) as k, T.serial(0, size) as j:
             column = start + j
             inside = column < self.work.width
-            value = widened(b[(*place, k, T.min(column, self.work.width - 1))])
+            value = narrowed(b[(*place, k, T.min(column, self.work.width - 1))], self.work.sums)
             exact = self.work.width % self.lanes == 0
             panel_value = value if exact else T.Select(inside, value, number(0.0, value))
             T.buffer_store(panel, panel_value, [k, j])
@@ -249,13 +251,14 @@ class _Nest:
                 self._tile(batch, whole * tall, rest, panel)
 
     def _tile(self, batch: Sequence[Expr | int], row: Expr | int, height: int, panel: _Panel) -> None:
-        sums = [[register(self.lanes) for _ in range(height)] for _ in range(panel.blocks)]
+        dtype = self.work.sums
+        sums = [[register(self.lanes, dtype) for _ in range(height)] for _ in range(panel.blocks)]
         first = panel.start // self.lanes if isinstance(panel.start, int) else tirx.floordiv(panel.start, self.lanes)
         for b, line in enumerate(sums):
             for total in line:
                 bias = self.at.bias
                 total.set(
-                    splat(tirx.const(0.0, "float32"), self.lanes)
+                    splat(tirx.const(0.0, dtype), self.lanes)
                     if bias is None
                     else load(bias, first + b, 0, lanes=self.lanes)
                 )
@@ -277,26 +280,36 @@ class _Nest:
         index, value = (*row, column), narrowed(load(total.buffer, 0, lanes=lanes), self.work.a.dtype)
         store(self.at.out, self.apply(value, index, lanes), *index, lanes=lanes)
 
-    def _reduce(self, batch: Sequence[Expr | int], row: Expr | int, panel: _Panel, sums: list[list[Register]]) -> None:
+    def _reduce(self, batch: Sequence[Expr | int], row: Expr | int, panel: _Panel, sums: Sums) -> None:
         place = aligned(batch, tuple(self.at.a.shape[:-2]))
-        depth = self.work.depth
+        depth, dtype = self.work.depth, self.work.sums
         unrolled = _unrolled(depth, len(sums) * len(sums[0]))
         whole, rest = divmod(depth, unrolled)
 
-        def step(k: Expr | int) -> None:
-            weights = [register(self.lanes) for _ in sums]
+        def step(k: Expr | int, sums: Sums) -> None:
+            weights = [register(self.lanes, dtype) for _ in sums]
             for b, weight in enumerate(weights):
-                weight.set(widened(load(panel.b, *panel.place, k, panel.first + b * self.lanes, lanes=self.lanes)))
+                value = load(panel.b, *panel.place, k, panel.first + b * self.lanes, lanes=self.lanes)
+                weight.set(narrowed(value, dtype))
             for i in range(len(sums[0])):
-                value = splat(widened(self.at.a[(*place, row + i, k)]), self.lanes)
+                value = splat(narrowed(self.at.a[(*place, row + i, k)], dtype), self.lanes)
                 for line, weight in zip(sums, weights, strict=True):
                     line[i].set(line[i].get() + value * weight.get())
 
-        with T.serial(0, whole) as part:
+        def several(part: Expr | int, sums: Sums) -> None:
             for k in range(unrolled):
-                step(part * unrolled + k)
+                step(part * unrolled + k, sums)
+
+        if in_runs(dtype, depth):
+            count, each = stretches(whole, unrolled)
+            with T.serial(0, count) as stretch, run_of(sums) as some:
+                with T.serial(0, steps_of(stretch, each, whole)) as part:
+                    several(stretch * each + part, some)
+        else:
+            with T.serial(0, whole) as part:
+                several(part, sums)
         for k in range(rest):
-            step(whole * unrolled + k)
+            step(whole * unrolled + k, sums)
 
 
 def _unrolled(depth: int, sums: int) -> int:

@@ -147,6 +147,11 @@ def narrowed(x: Expr, dtype: str) -> Expr:
     return x if scalar_of(x) == dtype else T.cast(x, as_type(dtype, x))
 
 
+def widest(dtype: str) -> str:
+    """The type in which many elements of a type are summed: float32 for float16, else the same."""
+    return "float32" if dtype == "float16" else dtype
+
+
 @dataclass(frozen=True)
 class Register:
     """A vector that LLVM keeps in a register: a local array of its own, promoted whatever else is there."""

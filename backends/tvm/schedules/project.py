@@ -33,8 +33,8 @@ from effc.backends.tvm.schedules.window import Axis, Position, walk
 def projection(work: Convolution, finish: Finish, lanes: int) -> Kernel:
     """The kernel: rows of every output channel in parallel, a vector of neighbouring outputs at a time."""
     seen = finish.image()
-    weights = [pack(part.weight.astype(np.float32), lanes, axis=1) for part in work.parts]
-    constants = (work.bias.astype(np.float32), *weights)
+    weights = [pack(part.weight.astype(work.x.dtype), lanes, axis=1) for part in work.parts]
+    constants = (work.bias.astype(work.x.dtype), *weights)
     given = Arguments((work.x, *finish.inputs), (*constants, *seen.constants), (finish.output,))
 
     def body(read: Sequence[Buffer], held: Sequence[Buffer], written: Sequence[Buffer]) -> None:
@@ -87,9 +87,10 @@ class _Nest:
     ) -> None:
         """`count` windows of each phase, whose outputs are neighbours."""
         n, o, row = place
-        sums = [register(self.lanes) for _ in range(count * len(parts))]
+        dtype = self.work.x.dtype
+        sums = [register(self.lanes, dtype) for _ in range(count * len(parts))]
         for total in sums:
-            total.set(splat(tirx.const(0.0, "float32"), self.lanes))
+            total.set(splat(tirx.const(0.0, dtype), self.lanes))
         for phase, (part, weight) in enumerate(parts):
             self._sum(place, column, (part, weight), sums[phase :: len(parts)])
         made = folded(sums)

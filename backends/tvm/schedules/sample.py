@@ -51,7 +51,7 @@ class Places:
 def sample(x: Placed, rows: Places, columns: Places, finish: Finish, fill: float = 0.0) -> Kernel:
     """The kernel over images in channel blocks: rows in parallel. `fill` is what lies outside."""
     seen = finish.image()
-    tables = (*rows.arrays, *columns.arrays)
+    tables = tuple(a.astype(x.dtype) if a.dtype.kind == "f" else a for a in (*rows.arrays, *columns.arrays))
     given = Arguments((x, *finish.inputs), (*tables, *seen.constants), (finish.output,))
 
     def body(read: Sequence[Buffer], held: Sequence[Buffer], written: Sequence[Buffer]) -> None:

@@ -21,11 +21,13 @@ from effc.backends.tvm.schedules.nest import (
     Register,
     kernel,
     load,
+    narrowed,
     register,
     repeated,
     splat,
     store,
     tasks,
+    widest,
 )
 from effc.backends.tvm.schedules.window import Axis, Position, even, walk
 from effc.compiler.ir import Array
@@ -66,6 +68,11 @@ class Rule(ABC):
     def constants(self) -> tuple[Array, ...]:
         """What it reads beside the image."""
         return ()
+
+    @property
+    def summed_in(self) -> str:
+        """The type of a result before its end."""
+        return self.dtype
 
     @abstractmethod
     def begin(self, held: Sequence[Buffer], block: Expr) -> Expr:
@@ -108,9 +115,9 @@ class Depthwise(Rule):
         return total + value * load(held[0], *tap, 0, lanes=self.lanes)
 
 
-def depthwise(weight: Array, bias: Array, lanes: int) -> Depthwise:
-    """Of weights (C, KH, KW) and bias (C)."""
-    return Depthwise("float32", lanes, pack(weight.astype(np.float32), lanes), pack(bias.astype(np.float32), lanes))
+def depthwise(weight: Array, bias: Array, dtype: str, lanes: int) -> Depthwise:
+    """Of weights (C, KH, KW) and bias (C), in the image's type."""
+    return Depthwise(dtype, lanes, pack(weight.astype(dtype), lanes), pack(bias.astype(dtype), lanes))
 
 
 @dataclass(frozen=True)
@@ -145,23 +152,29 @@ class Average(Rule):
     after: tuple[int, int] | None
     name = "average"
 
+    @property
+    def summed_in(self) -> str:
+        """Many values are summed."""
+        return widest(self.dtype)
+
     def begin(self, held: Sequence[Buffer], block: Expr) -> Expr:
         """Zero."""
         del held, block
-        return splat(tirx.const(0.0, self.dtype), self.lanes)
+        return splat(tirx.const(0.0, self.summed_in), self.lanes)
 
     def add(self, total: Expr, value: Expr, tap: Tap, held: Sequence[Buffer]) -> Expr:
         """The sum."""
         del tap, held
-        return total + value
+        return total + narrowed(value, self.summed_in)
 
     def end(self, total: Expr, taps: tuple[Expr | int, int]) -> Expr:
         """`sum / count`."""
-        high, wide = taps
+        high, across = taps
         if isinstance(high, int):
-            return total * splat(tirx.const(1.0 / max(1, high * wide), self.dtype), self.lanes)
-        count = T.cast(T.max(high, 1) * max(1, wide), self.dtype)
-        return total * splat(tirx.const(1.0, self.dtype) / count, self.lanes)
+            share = tirx.const(1.0 / max(1, high * across), self.summed_in)
+        else:
+            share = tirx.const(1.0, self.summed_in) / T.cast(T.max(high, 1) * max(1, across), self.summed_in)
+        return narrowed(total * splat(share, self.lanes), self.dtype)
 
     def counts(self, row: Position, column: Position, offset: int) -> tuple[Expr | int, int]:
         """How many taps of a window count, in height and width."""
@@ -206,7 +219,7 @@ class _Nest:
 
     def _tile(self, place: tuple[Expr, Expr, Expr], column: Position, count: int) -> None:
         n, block, row = place
-        results = [register(self.rule.lanes, self.rule.dtype) for _ in range(count)]
+        results = [register(self.rule.lanes, self.rule.summed_in) for _ in range(count)]
         for result in results:
             result.set(self.rule.begin(self.held, block))
         first, last = self.work.rows.existing(row)

@@ -20,10 +20,12 @@ from effc.backends.tvm.schedules.nest import (
     Register,
     kernel,
     load,
+    narrowed,
     register,
     splat,
     store,
     tasks,
+    widest,
 )
 
 Kind = Literal["mean", "sum", "max"]
@@ -59,27 +61,30 @@ class _Nest:
             n, block = task // blocks, task % blocks
             total = self._total(n, block)
             if self.kind == "mean":
-                total.set(total.get() * splat(tirx.const(1.0 / pixels, self.x.dtype), total.lanes))
+                total.set(total.get() * splat(tirx.const(1.0 / pixels, total.dtype), total.lanes))
             self._store(n, block, total)
 
     def _total(self, n: Expr, block: Expr) -> Register:
         lanes, pixels = self.x.block, int(self.image.shape[2])
         ways = min(_WAYS, pixels)
-        totals = [register(lanes, self.x.dtype) for _ in range(ways)]
+        totals = [register(lanes, widest(self.x.dtype)) for _ in range(ways)]
         for way, total in enumerate(totals):
-            total.set(load(self.image, n, block, way, 0, lanes=lanes))
+            total.set(self._pixel(n, block, way))
         with T.serial(1, pixels // ways) as step:
             for way, total in enumerate(totals):
-                total.set(self._join(total.get(), load(self.image, n, block, step * ways + way, 0, lanes=lanes)))
+                total.set(self._join(total.get(), self._pixel(n, block, step * ways + way)))
         for way in range(pixels % ways):
-            rest = load(self.image, n, block, pixels - pixels % ways + way, 0, lanes=lanes)
-            totals[way].set(self._join(totals[way].get(), rest))
+            totals[way].set(self._join(totals[way].get(), self._pixel(n, block, pixels - pixels % ways + way)))
         while len(totals) > 1:
             half = -(-len(totals) // 2)
             for a, b in zip(totals, totals[half:], strict=False):
                 a.set(self._join(a.get(), b.get()))
             totals = totals[:half]
         return totals[0]
+
+    def _pixel(self, n: Expr, block: Expr, place: Expr | int) -> Expr:
+        """In the type of the totals."""
+        return narrowed(load(self.image, n, block, place, 0, lanes=self.x.block), widest(self.x.dtype))
 
     def _join(self, a: Expr, b: Expr) -> Expr:
         return T.max(b, a) if self.kind == "max" else a + b
@@ -88,7 +93,7 @@ class _Nest:
         lanes, rest = self.x.block, int(self.x.shape[1]) % self.x.block
         if self.output.block:
             to = (n, block, *(0,) * len(self.output.shape[2:]), 0)
-            store(self.y, self.apply(total.get(), to, lanes), *to, lanes=lanes)
+            store(self.y, self.apply(narrowed(total.get(), self.x.dtype), to, lanes), *to, lanes=lanes)
             return
         if not rest:
             self._channels(n, block, total, lanes)
@@ -101,6 +106,6 @@ class _Nest:
 
     def _channels(self, n: Expr, block: Expr, total: Register, lanes: int) -> None:
         """The first `lanes` lanes as row-major channels."""
-        value = load(total.buffer, 0, lanes=lanes)
+        value = narrowed(load(total.buffer, 0, lanes=lanes), self.x.dtype)
         to = (n, block * self.x.block)
         store(self.y, self.apply(value, to, lanes), *to, lanes=lanes)
