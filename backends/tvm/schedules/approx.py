@@ -185,14 +185,14 @@ def _opaque(x: Expr) -> Expr:
     return T.reinterpret(as_type("float32", x), _bits(x))
 
 
-@_on_float32(lambda x: _mish(x))
-def mish(x: Expr) -> Expr:
-    """`x tanh(ln(1 + e^x))`, within 4 ulp from -87 on; x from 20 on."""
-    return _mish(x)
-
-
 def _mish(x: Expr) -> Expr:
     """`x s / (s + 2)`, `s = e^x (e^x + 2)`."""
     e = exp(T.min(x, number(20.0, x)))
     s = e * (e + number(2.0, x))
     return T.Select(x > number(20.0, x), x, x * (s / (s + number(2.0, x))))
+
+
+@_on_float32(_mish)
+def mish(x: Expr) -> Expr:
+    """`x tanh(ln(1 + e^x))`, within 4 ulp from -87 on; x from 20 on."""
+    return _mish(x)

@@ -269,9 +269,13 @@ class _Nest:
                 self._taps(place, window, (part, i), sums)
             return
         count, each = stretches(parts, run * self.part.columns.taps)
-        with T.serial(0, count) as stretch, T.serial(first, last) as i, run_of(sums) as some:
-            with T.serial(0, steps_of(stretch, each, parts)) as step:
-                self._taps(place, window, (stretch * each + step, i), some)
+        with (
+            T.serial(0, count) as stretch,
+            T.serial(first, last) as i,
+            run_of(sums) as some,
+            T.serial(0, steps_of(stretch, each, parts)) as step,
+        ):
+            self._taps(place, window, (stretch * each + step, i), some)
 
     def _taps(
         self, place: tuple[Expr, Expr], window: tuple[Position, Position], at: tuple[Expr, Expr], sums: Sums

@@ -9,6 +9,7 @@ of float16 are kept in float32.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -296,20 +297,26 @@ class _Nest:
                 for line, weight in zip(sums, weights, strict=True):
                     line[i].set(line[i].get() + value * weight.get())
 
-        def several(part: Expr | int, sums: Sums) -> None:
+        with self._runs(whole, unrolled, sums) as (part, some):
             for k in range(unrolled):
-                step(part * unrolled + k, sums)
-
-        if in_runs(dtype, depth):
-            count, each = stretches(whole, unrolled)
-            with T.serial(0, count) as stretch, run_of(sums) as some:
-                with T.serial(0, steps_of(stretch, each, whole)) as part:
-                    several(stretch * each + part, some)
-        else:
-            with T.serial(0, whole) as part:
-                several(part, sums)
+                step(part * unrolled + k, some)
         for k in range(rest):
             step(whole * unrolled + k, sums)
+
+    @contextmanager
+    def _runs(self, steps: int, products: int, sums: Sums) -> Iterator[tuple[Expr, Sums]]:
+        """A loop over steps of the reduction, each of some products, and where it sums."""
+        if not in_runs(self.work.sums, steps * products):
+            with T.serial(0, steps) as step:
+                yield step, sums
+            return
+        count, each = stretches(steps, products)
+        with (
+            T.serial(0, count) as stretch,
+            run_of(sums) as some,
+            T.serial(0, steps_of(stretch, each, steps)) as step,
+        ):
+            yield stretch * each + step, some
 
 
 def _unrolled(depth: int, sums: int) -> int:
