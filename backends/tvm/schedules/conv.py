@@ -24,7 +24,7 @@ from effc.backends.tvm.schedules.nest import (
     store,
     tasks,
 )
-from effc.backends.tvm.schedules.sums import Sums, in_runs, run_of, steps_of, stretches
+from effc.backends.tvm.schedules.sums import Sums, in_runs, run_of, steps_of, stretches, unrolled
 from effc.backends.tvm.schedules.tiles import Tile
 from effc.backends.tvm.schedules.window import Axis, Position, walk
 from effc.compiler.ir import Array
@@ -300,8 +300,8 @@ class _Nest:
     ) -> None:
         """One tap over a run of channels. A loop of its own: else values that taps share would be kept in registers."""
         (n, group), (row, column), (part, i, j), run = place, window, tap, self.reach.run(self.lanes)
-        most = max(1, _UNROLLED // max(1, len(sums) * self.tile.blocks))
-        step = next(s for s in range(min(run, most), 0, -1) if run % s == 0)
+        most = unrolled(_UNROLLED, self.work.x.dtype) // max(1, len(sums) * self.tile.blocks)
+        step = next(s for s in range(max(1, min(run, most)), 0, -1) if run % s == 0)
         with T.serial(0, run // step) as inner:
             for k in range(step):
                 pixel = self._pixel(n, group, part * run + inner * step + k, self.part.rows.reads(row, i))

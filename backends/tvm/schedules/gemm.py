@@ -36,7 +36,7 @@ from effc.backends.tvm.schedules.nest import (
     tasks,
     unravel,
 )
-from effc.backends.tvm.schedules.sums import Sums, in_runs, run_of, steps_of, stretches
+from effc.backends.tvm.schedules.sums import Sums, in_runs, run_of, steps_of, stretches, unrolled
 from effc.backends.tvm.schedules.tiles import Tile, cycles
 from effc.compiler.ir import Array
 
@@ -284,8 +284,8 @@ class _Nest:
     def _reduce(self, batch: Sequence[Expr | int], row: Expr | int, panel: _Panel, sums: Sums) -> None:
         place = aligned(batch, tuple(self.at.a.shape[:-2]))
         depth, dtype = self.work.depth, self.work.sums
-        unrolled = _unrolled(depth, len(sums) * len(sums[0]))
-        whole, rest = divmod(depth, unrolled)
+        steps = _unrolled(depth, len(sums) * len(sums[0]), dtype)
+        whole, rest = divmod(depth, steps)
 
         def step(k: Expr | int, sums: Sums) -> None:
             weights = [register(self.lanes, dtype) for _ in sums]
@@ -297,11 +297,11 @@ class _Nest:
                 for line, weight in zip(sums, weights, strict=True):
                     line[i].set(line[i].get() + value * weight.get())
 
-        with self._runs(whole, unrolled, sums) as (part, some):
-            for k in range(unrolled):
-                step(part * unrolled + k, some)
+        with self._runs(whole, steps, sums) as (part, some):
+            for k in range(steps):
+                step(part * steps + k, some)
         for k in range(rest):
-            step(whole * unrolled + k, sums)
+            step(whole * steps + k, sums)
 
     @contextmanager
     def _runs(self, steps: int, products: int, sums: Sums) -> Iterator[tuple[Expr, Sums]]:
@@ -319,9 +319,9 @@ class _Nest:
             yield stretch * each + step, some
 
 
-def _unrolled(depth: int, sums: int) -> int:
+def _unrolled(depth: int, sums: int, dtype: str) -> int:
     """Steps of the reduction that are written out: so many that they divide it, where there are such."""
-    most = max(1, min(depth, _UNROLLED // sums))
+    most = max(1, min(depth, unrolled(_UNROLLED, dtype) // sums))
     return next((u for u in range(most, max(1, most // 3), -1) if depth % u == 0), most)
 
 
