@@ -21,7 +21,7 @@ Sums = list[list[Register]]
 
 def in_runs(dtype: str, products: int) -> bool:
     """Whether so many products need runs."""
-    return dtype == "float16" and products > 2 * RUN
+    return dtype == "float16" and 2 * products > 3 * RUN
 
 
 def unrolled(most: int, dtype: str) -> int:
