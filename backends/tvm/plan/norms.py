@@ -26,7 +26,7 @@ def layer_norm(node: ir.Node) -> bool:
         return False
     scale_node, scale = _row_behind(node, "Mul", size)
     bias_node, bias = _row_behind(scale_node, "Add", size)
-    ones = constant(node, "scale", np.ones(size, ir.numpy_dtype(x))) if scale is None else scale
+    ones = constant(node, "scale", np.ones(size, ir.numpy_dtype(node.outputs[0]))) if scale is None else scale
     return replace(bias_node, "LayerNormalization", [x, ones, bias], {"axis": -1, "epsilon": found})
 
 

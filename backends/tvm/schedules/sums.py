@@ -53,6 +53,5 @@ def run_of(totals: Sequence[Sequence[Register]]) -> Iterator[Sums]:
         for one in line:
             one.set(number(0.0, one.get()))
     yield fresh
-    for line, own in zip(totals, fresh, strict=True):
-        for total, one in zip(line, own, strict=True):
-            total.set(total.get() + one.get())
+    for own, total in zip((one for line in fresh for one in line), (t for line in totals for t in line), strict=True):
+        total.set(total.get() + own.get())
