@@ -19,12 +19,13 @@ from effc.backends.tvm.schedules.nest import (
     Register,
     kernel,
     load,
+    narrowed,
     register,
     splat,
     store,
     tasks,
 )
-from effc.backends.tvm.schedules.sums import Sums, in_runs, run_of, steps_of, stretches, unrolled
+from effc.backends.tvm.schedules.sums import Sums, in_runs, kept, run_of, steps_of, stretches, unrolled
 from effc.backends.tvm.schedules.tiles import Tile
 from effc.backends.tvm.schedules.window import Axis, Position, walk
 from effc.compiler.ir import Array
@@ -249,22 +250,27 @@ class _Nest:
         """One tile: `width` windows of a row by the tile's channel blocks."""
         n, group = place
         blocks, lanes = self.tile.blocks, self.lanes
-        sums = [[register(lanes, self.work.x.dtype) for _ in range(width)] for _ in range(blocks)]
+        dtype = kept(self.work.x.dtype, self._products)
+        sums = [[register(lanes, dtype) for _ in range(width)] for _ in range(blocks)]
         for b, line in enumerate(sums):
             for total in line:
-                total.set(load(self.at.bias, group * blocks + b, 0, lanes=lanes))
+                total.set(narrowed(load(self.at.bias, group * blocks + b, 0, lanes=lanes), dtype))
         self._reduce(place, row, column, sums)
         for b, line in enumerate(sums):
             for i, total in enumerate(line):
                 to = (n, group * blocks + b, self.part.rows.output(row), self.part.columns.output(column + i), 0)
-                store(self.at.y, self.apply(total.get(), to, lanes), *to, lanes=lanes)
+                store(self.at.y, self.apply(narrowed(total.get(), self.work.x.dtype), to, lanes), *to, lanes=lanes)
+
+    @property
+    def _products(self) -> int:
+        return self.reach.span * int(np.prod(self.part.weight.shape[2:]))
 
     def _reduce(self, place: tuple[Expr, Expr], row: Position, column: Position, sums: Sums) -> None:
         """Runs of channels, rows and columns of taps, channels of the run: the order in which weights lie in memory."""
         run, window = self.reach.run(self.lanes), (row, column)
         first, last = self.part.rows.existing(row)
         parts = self.reach.span // run
-        if not in_runs(self.work.x.dtype, self.reach.span * int(np.prod(self.part.weight.shape[2:]))):
+        if not in_runs(self.work.x.dtype, self._products):
             with T.serial(0, parts) as part, T.serial(first, last) as i:
                 self._taps(place, window, (part, i), sums)
             return

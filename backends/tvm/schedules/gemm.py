@@ -9,7 +9,7 @@ of float16 are kept in float32.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -36,7 +36,7 @@ from effc.backends.tvm.schedules.nest import (
     tasks,
     unravel,
 )
-from effc.backends.tvm.schedules.sums import Sums, in_runs, run_of, steps_of, stretches, unrolled
+from effc.backends.tvm.schedules.sums import Sums, in_runs, kept, run_of, steps_of, stretches, unrolled
 from effc.backends.tvm.schedules.tiles import Tile, cycles
 from effc.compiler.ir import Array
 
@@ -252,7 +252,7 @@ class _Nest:
                 self._tile(batch, whole * tall, rest, panel)
 
     def _tile(self, batch: Sequence[Expr | int], row: Expr | int, height: int, panel: _Panel) -> None:
-        dtype = self.work.sums
+        dtype = kept(self.work.sums, self.work.depth)
         sums = [[register(self.lanes, dtype) for _ in range(height)] for _ in range(panel.blocks)]
         first = panel.start // self.lanes if isinstance(panel.start, int) else tirx.floordiv(panel.start, self.lanes)
         for b, line in enumerate(sums):
@@ -261,7 +261,7 @@ class _Nest:
                 total.set(
                     splat(tirx.const(0.0, dtype), self.lanes)
                     if bias is None
-                    else load(bias, first + b, 0, lanes=self.lanes)
+                    else narrowed(load(bias, first + b, 0, lanes=self.lanes), dtype)
                 )
         self._reduce(batch, row, panel, sums)
         for b, line in enumerate(sums):
@@ -300,13 +300,14 @@ class _Nest:
         with self._runs(whole, steps, sums) as (part, some):
             for k in range(steps):
                 step(part * steps + k, some)
-        for k in range(rest):
-            step(whole * steps + k, sums)
+        with run_of(sums) if rest and in_runs(dtype, depth) else nullcontext(sums) as some:
+            for k in range(rest):
+                step(whole * steps + k, some)
 
     @contextmanager
     def _runs(self, steps: int, products: int, sums: Sums) -> Iterator[tuple[Expr, Sums]]:
         """A loop over steps of the reduction, each of some products, and where it sums."""
-        if not in_runs(self.work.sums, steps * products):
+        if not in_runs(self.work.sums, self.work.depth):
             with T.serial(0, steps) as step:
                 yield step, sums
             return

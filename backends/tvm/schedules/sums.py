@@ -12,9 +12,9 @@ from contextlib import contextmanager
 
 from tvm.tirx.script import builder as T
 
-from effc.backends.tvm.schedules.nest import Expr, Register, number, register
+from effc.backends.tvm.schedules.nest import Expr, Register, narrowed, number, register
 
-RUN = 32
+RUN = 16
 """Products of a run."""
 Sums = list[list[Register]]
 
@@ -33,6 +33,11 @@ def unrolled(most: int, dtype: str) -> int:
     return most * 2 // 5 if dtype == "float16" else most
 
 
+def kept(dtype: str, products: int) -> str:
+    """The type of a total."""
+    return "float32" if in_runs(dtype, products) else dtype
+
+
 def stretches(steps: int, products: int) -> tuple[int, int]:
     """(how many stretches, steps of each but the last) where each of `steps` sums `products`."""
     most = max(1, min(steps, RUN // products))
@@ -48,10 +53,10 @@ def steps_of(stretch: Expr, each: int, steps: int) -> Expr | int:
 @contextmanager
 def run_of(totals: Sequence[Sequence[Register]]) -> Iterator[Sums]:
     """Registers that begin with zero, and are added to the totals at the end."""
-    fresh = [[register(total.lanes, total.dtype) for total in line] for line in totals]
+    fresh = [[register(total.lanes, "float16") for total in line] for line in totals]
     for line in fresh:
         for one in line:
             one.set(number(0.0, one.get()))
     yield fresh
     for own, total in zip((one for line in fresh for one in line), (t for line in totals for t in line), strict=True):
-        total.set(total.get() + own.get())
+        total.set(total.get() + narrowed(own.get(), total.dtype))
