@@ -1,8 +1,7 @@
-"""Sums of products in float16: runs of few products each, whose sums are added up.
+"""Sums of products in float16: runs of few products each, whose sums are added up in float32.
 
-Rounding errors of a sum grow with its terms; in runs of `RUN` products they stay as small as those of the runs and of
-the sum over the runs (N. J. Higham, "The Accuracy of Floating Point Summation", 1993). Sums in other types are left as
-they are.
+Rounding errors of a sum grow with its terms; in runs of `RUN` products they stay as small as those of one run (N. J.
+Higham, "The Accuracy of Floating Point Summation", 1993). Sums in other types are left as they are.
 """
 
 from __future__ import annotations
