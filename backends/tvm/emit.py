@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -22,11 +23,14 @@ from effc.core.target import Target
 
 FILE_NAME = "model.so"
 DEADLINE_S = 1800.0
+_SOURCE = "model.onnx"
 _CALL = "effc.backends.tvm.build:build"
 
 
 def emit(model: ir.Model, target: Target, options: EmitOptions, folder: Path) -> Emitted:
-    """Write `model.so`. With `options.child` it is compiled there, else in a child of its own.
+    """Write `model.so`. With `options.child` it is compiled there, else in a child whose memory is the same every time.
+
+    TVM and LLVM order some of what they emit by address, so that only the latter gives equal bytes.
 
     Raises:
         BackendMissing: no compiler here links for the CPU; the hint is the line that installs one.
@@ -34,14 +38,17 @@ def emit(model: ir.Model, target: Target, options: EmitOptions, folder: Path) ->
     """
     cpu, machine = for_target(target), machines.for_target(target).name
     compiler(machine)
-    with tempfile.TemporaryDirectory(prefix="effc-tvm-") as scratch:
-        source = Path(scratch) / "model.onnx"
-        ir.save(model, source)
-        job = Job(source, folder / FILE_NAME, cpu, machine, len(host.cpus()), _tuning(options, cpu))
+    with tempfile.TemporaryDirectory(prefix="effc-tvm-") as name:
+        scratch = Path(name)
+        ir.save(model, scratch / _SOURCE)
+        where = Path() if options.child is None else scratch
+        job = Job(where / _SOURCE, where / FILE_NAME, cpu, machine, len(host.cpus()), _tuning(options, cpu))
         if options.child is not None:
             options.child.call(_CALL, job)
         else:
-            worker.call(_CALL, job, stage=f"build {target}", deadline=DEADLINE_S)
+            worker.call(_CALL, job, stage=f"build {target}", deadline=DEADLINE_S, fixed=scratch)
+        for file in (FILE_NAME, KERNELS):
+            shutil.move(scratch / file, folder / file)
     graph = model.graph
     made_for = {"cpu": cpu.name, "cpu_requires": " ".join(cpu.requires)}
     files = (FILE_NAME, KERNELS)

@@ -7,6 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from effc.backends.tvm.plan.resize import is_plain, nearest, scale
 from effc.backends.tvm.plan.symbols import names
 from effc.compiler import ir
 from effc.compiler.edit import Before
@@ -169,7 +170,31 @@ def moments(node: ir.Node) -> bool:
     return before.replace(normal)
 
 
+def nearest_by_gather(node: ir.Node) -> bool:
+    """Resize to the nearest, of what is no image of several channels, is a Gather along each axis that it changes.
+
+    TVM's own takes the other neighbour where an output lies in the middle of two.
+    """
+    if node.op_type != "Resize" or ir.attr_str(node, "mode", "nearest") != "nearest" or not is_plain(node):
+        return False
+    old, new = ir.shape(node.inputs[0]) or (), ir.shape(node.outputs[0]) or ()
+    axes = [
+        axis for axis, dims in enumerate(zip(old, new, strict=True)) if dims[0] != dims[1] or scale(node, axis) != 1
+    ]
+    several = len(old) in (3, 4) and old[:2] == new[:2] and old[1] != 1
+    if several or any(not isinstance(dims[axis], int) for dims in (old, new) for axis in axes):
+        return False
+    before, value = Before(node), node.inputs[0]
+    assert value is not None
+    if not axes:
+        return bypass(node, value)
+    for axis in axes:
+        value = before.op("Gather", value, before.const("places", nearest(node, axis).astype(np.int64)), axis=axis)
+    return before.replace(value)
+
+
 _RULES: tuple[Rule, ...] = (
+    nearest_by_gather,
     whole_slices,
     backward_slices,
     expand_of_batch,

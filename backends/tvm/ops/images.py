@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +11,7 @@ from effc.backends.tvm.ops.finish import finish
 from effc.backends.tvm.ops.geometry import FLOATS, flat, is_of
 from effc.backends.tvm.ops.table import Form, Site, family
 from effc.backends.tvm.plan.group import Group
+from effc.backends.tvm.plan.resize import coordinates, is_plain, nearest, scale
 from effc.backends.tvm.schedules.nest import Kernel
 from effc.compiler import ir
 
@@ -41,13 +41,9 @@ def _accepts(node: ir.Node) -> str | None:
 
 
 def _accepts_resize(node: ir.Node) -> str | None:
-    if ir.attr_str(node, "mode", "nearest") not in ("nearest", "linear") or ir.attr_int(node, "antialias", 0):
-        return "it is neither nearest nor plain linear"
-    if ir.attr_str(node, "coordinate_transformation_mode", "half_pixel") not in _COORDINATES:
-        return "it crops"
-    if ir.attr_str(node, "keep_aspect_ratio_policy", "stretch") != "stretch":
-        return "it keeps the aspect ratio"
-    return _accepts(node)
+    if ir.attr_str(node, "mode", "nearest") not in ("nearest", "linear"):
+        return "it is neither nearest nor linear"
+    return _accepts(node) if is_plain(node) else "it crops, smooths, or keeps the aspect ratio"
 
 
 @family("Resize", accepts=_accepts_resize, forms=_forms)
@@ -68,67 +64,13 @@ def _side(node: ir.Node, axis: int) -> Places:
     from effc.backends.tvm.schedules.sample import Places, identity
 
     extent, size = (int((ir.shape(v) or ())[axis]) for v in (node.inputs[0], node.outputs[0]))
-    scale = _scale(node, axis, extent, size)
-    if size == extent and scale == 1:
+    if size == extent and scale(node, axis) == 1:
         return identity(size)
-    mode = ir.attr_str(node, "coordinate_transformation_mode", "half_pixel")
-    at = _COORDINATES[mode](np.arange(size, dtype=np.float32), np.float32(scale), extent, size)
     if ir.attr_str(node, "mode", "nearest") == "nearest":
-        place = _NEAREST[ir.attr_str(node, "nearest_mode", "round_prefer_floor")](at)
-        return Places(np.clip(place, 0, extent - 1).astype(np.int32))
-    at = np.clip(at, 0, extent - 1)
+        return Places(nearest(node, axis))
+    at = np.clip(coordinates(node, axis), 0, extent - 1)
     low = np.floor(at).astype(np.int32)
     return Places(low, np.minimum(low + 1, extent - 1), (at - low).astype(np.float32))
-
-
-def _scale(node: ir.Node, axis: int, extent: int, size: int) -> float:
-    """The scale given for an axis; where sizes are given, their ratio."""
-    scales = ir.const(node.inputs[2]) if len(node.inputs) > 2 else None
-    if scales is None or not scales.size:
-        return size / extent
-    rank = len(ir.shape(node.inputs[0]) or ())
-    axes = [a % rank for a in ir.attr_ints(node, "axes", range(rank))]
-    return float(scales[axes.index(axis)]) if axis in axes else 1.0
-
-
-def _half_pixel(at: Floats, scale: np.float32, extent: int, size: int) -> Floats:
-    del extent, size
-    return (at + np.float32(0.5)) / scale - np.float32(0.5)
-
-
-def _pytorch(at: Floats, scale: np.float32, extent: int, size: int) -> Floats:
-    return _half_pixel(at, scale, extent, size) if size > 1 else np.zeros_like(at)
-
-
-def _symmetric(at: Floats, scale: np.float32, extent: int, size: int) -> Floats:
-    shift = np.float32(extent / 2) * (np.float32(1) - np.float32(size) / (scale * np.float32(extent)))
-    return _half_pixel(at, scale, extent, size) + shift
-
-
-def _corners(at: Floats, scale: np.float32, extent: int, size: int) -> Floats:
-    del scale
-    return at * np.float32(extent - 1) / np.float32(size - 1) if size > 1 else np.zeros_like(at)
-
-
-def _asymmetric(at: Floats, scale: np.float32, extent: int, size: int) -> Floats:
-    del extent, size
-    return at / scale
-
-
-_COORDINATES: dict[str, Callable[[Floats, np.float32, int, int], Floats]] = {
-    "half_pixel": _half_pixel,
-    "pytorch_half_pixel": _pytorch,
-    "half_pixel_symmetric": _symmetric,
-    "align_corners": _corners,
-    "asymmetric": _asymmetric,
-}
-"""Input coordinate of output coordinates (ONNX, Resize), in float32 as ONNX Runtime computes them."""
-_NEAREST: dict[str, Callable[[Floats], NDArray[Any]]] = {
-    "floor": np.floor,
-    "ceil": np.ceil,
-    "round_prefer_floor": lambda at: np.ceil(at - np.float32(0.5)),
-    "round_prefer_ceil": lambda at: np.floor(at + np.float32(0.5)),
-}
 
 
 def _accepts_pad(node: ir.Node) -> str | None:

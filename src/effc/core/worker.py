@@ -27,7 +27,7 @@ from effc.core.progress import Progress
 _HEADER = struct.Struct("<Q")
 _LOG_TAIL = 4000
 DEADLINE_S = 600.0
-_OF_LIBRARIES = ("PATH", "HOME", "TMPDIR", "PYTHON", "LD_", "CUDA", "NVIDIA", "EFFC")
+_OF_LIBRARIES = ("PATH", "HOME", "XDG", "TMPDIR", "PYTHON", "LD_", "CUDA", "NVIDIA", "EFFC")
 """What a fixed child sees of the environment: the rest would only shift its memory."""
 
 
