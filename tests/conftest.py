@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import support
 
+from effc.compiler import upgrade
 from effc.core.errors import BackendFailed, BackendMissing
 from effc.zoo import fetch
 
@@ -27,6 +29,14 @@ def forbidden_skips(terminal: pytest.TerminalReporter) -> list[str]:
     """Skips that CI does not accept: all but those for want of what no install step could bring."""
     reports = (report.longrepr for report in terminal.stats.get("skipped", []))
     return sorted({f"{path}:{line}: {reason}" for path, line, reason in reports if not reason.startswith(OPTIONAL)})
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_memory_limit() -> Iterator[None]:
+    """The frontend's limit is for the child that it starts: here it would hold for all that follows."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(upgrade, "_limit_memory", lambda: None)
+        yield
 
 
 @pytest.hookimpl(trylast=True)

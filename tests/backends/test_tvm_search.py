@@ -6,12 +6,14 @@ import json
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import onnx.parser
 import pytest
+from tvm import rpc
 
 from effc.backends.tvm import cpu as cpus
 from effc.backends.tvm import module
@@ -97,6 +99,18 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def wait_for(tracker: Tracker) -> None:
+    """Until the tracker lends the device; both have just been started."""
+    for _ in range(100):
+        try:
+            if rpc.connect_tracker(tracker.host, tracker.port).summary()["queue_info"].get(tracker.key, {}).get("free"):
+                return
+        except (RuntimeError, OSError):
+            pass
+        time.sleep(0.3)
+    pytest.fail("no device came up")
+
+
 @pytest.fixture
 def tracker() -> Iterator[Tracker]:
     """A tracker on loopback with one device, which is this machine."""
@@ -116,7 +130,9 @@ def tracker() -> Iterator[Tracker]:
         ) as one,
         subprocess.Popen(serve) as other,
     ):
-        yield Tracker("127.0.0.1", port, "own")
+        found = Tracker("127.0.0.1", port, "own")
+        wait_for(found)
+        yield found
         other.terminate()
         one.terminate()
 

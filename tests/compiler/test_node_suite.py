@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -86,13 +85,6 @@ def agree(a: Any, b: Any) -> bool:
         if a.dtype.kind in "fV" and a.size
         else bool(np.array_equal(a, b))
     )
-
-
-@pytest.fixture(autouse=True)
-def no_memory_limit(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The limit is for the child that the frontend starts."""
-    monkeypatch.setattr(upgrade, "_limit_memory", lambda: None)
-    yield
 
 
 @pytest.mark.parametrize("shard", range(SHARDS))

@@ -13,6 +13,7 @@ from onnx import numpy_helper, parser
 
 from effc.calibration.collect import collect
 from effc.calibration.delicate import narrow_observed
+from effc.calibration.known import Known
 from effc.calibration.readers import open_data
 from effc.compiler import ir
 from effc.compiler.extents import extents
@@ -340,7 +341,7 @@ def test_samples_find_what_is_delicate(tmp_path: object) -> None:
     path = f"{tmp_path}/x.npz"
     np.savez(path, x=rng.normal(1, 1, (8, 4, 9, 9)).astype(np.float32))
     data = open_data(DataOptions(path), graph_inputs(model), 0)
-    result = narrow_observed(model, FLOAT16, {}, (), (data, collect(model, data)))
+    result = narrow_observed(model, FLOAT16, Known.of(model, data, collect(model, data)))
     feeds = next(iter(data.batches(8)))
 
     def decibel(narrowed: ir.Model) -> float:
