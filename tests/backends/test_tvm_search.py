@@ -101,7 +101,7 @@ def free_port() -> int:
 
 def wait_for(tracker: Tracker) -> None:
     """Until the tracker lends the device; both have just been started."""
-    for _ in range(100):
+    for _ in range(60):
         try:
             if rpc.connect_tracker(tracker.host, tracker.port).summary()["queue_info"].get(tracker.key, {}).get("free"):
                 return
