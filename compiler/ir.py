@@ -87,6 +87,11 @@ def info(value: Value) -> TensorInfo:
     return TensorInfo(value.name or "", str(numpy_dtype(value) or "float32"), dims, "NCHW" if len(dims) == 4 else "")
 
 
+def infos(values: Iterable[Value]) -> tuple[TensorInfo, ...]:
+    """`info` of each."""
+    return tuple(info(value) for value in values)
+
+
 def attr_int(node: Node, name: str, default: int) -> int:
     """An integer attribute or its default."""
     found = node.attributes.get(name)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterable
 from pathlib import Path
 
 from effc.backends.base import EmitOptions, Emitted
@@ -17,7 +16,6 @@ from effc.backends.tvm.toolchain.compilers import compiler
 from effc.compiler import ir
 from effc.core import host, worker
 from effc.core.errors import BadInput
-from effc.core.manifest import TensorInfo
 from effc.core.options import Tuning
 from effc.core.target import Target
 
@@ -52,7 +50,7 @@ def emit(model: ir.Model, target: Target, options: EmitOptions, folder: Path) ->
     graph = model.graph
     made_for = {"cpu": cpu.name, "cpu_requires": " ".join(cpu.requires)}
     files = (FILE_NAME, KERNELS)
-    return Emitted(FILE_NAME, files, _infos(graph.inputs), _infos(graph.outputs), toolchain=made_for)
+    return Emitted(FILE_NAME, files, ir.infos(graph.inputs), ir.infos(graph.outputs), toolchain=made_for)
 
 
 def _tuning(options: EmitOptions, cpu: Cpu) -> Tuning | None:
@@ -64,7 +62,3 @@ def _tuning(options: EmitOptions, cpu: Cpu) -> Tuning | None:
             f"{cpu.name} is not this machine's CPU, so nothing can be measured here", where="--tune", hint=hint
         )
     return wanted
-
-
-def _infos(values: Iterable[ir.Value]) -> tuple[TensorInfo, ...]:
-    return tuple(ir.info(value) for value in values)

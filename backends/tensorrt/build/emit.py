@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from effc.backends.tensorrt.build.engine import Built, Job, stage
 from effc.compiler import ir
 from effc.core import device, worker
 from effc.core.errors import BackendFailed
-from effc.core.manifest import TYPED_NAME, TensorInfo
+from effc.core.manifest import TYPED_NAME
 from effc.core.target import Target
 
 FILE_NAME = "model.engine"
@@ -32,7 +31,7 @@ def emit(model: ir.Model, target: Target, options: EmitOptions, folder: Path) ->
         UnsupportedOps: nodes that the parser, or a GPU that is named, does not take.
         BackendMissing, BackendFailed: the library does not load, or it failed.
     """
-    inputs, outputs = _infos(model.graph.inputs), _infos(model.graph.outputs)
+    inputs, outputs = ir.infos(model.graph.inputs), ir.infos(model.graph.outputs)
     wanted = settled(model, target, options)
     files = _slot(options, folder) if options.defer else finish(folder, target, wanted)
     return Emitted(FILE_NAME, files, inputs, outputs, profiles=wanted.profiles, engine=wanted.engine)
@@ -42,7 +41,7 @@ def settled(model: ir.Model, target: Target, options: EmitOptions) -> EmitOption
     """The options with all profiles and GPUs that they leave open; raises what `emit` does for those that cannot be."""
     capabilities.check(target, options.engine, None if options.defer else device.no_gpu())
     engine = replace(options.engine, capabilities=capabilities.compiled_for(target, model))
-    return replace(options, engine=engine, profiles=profiles.complete(_infos(model.graph.inputs), options.profiles))
+    return replace(options, engine=engine, profiles=profiles.complete(ir.infos(model.graph.inputs), options.profiles))
 
 
 def child(folder: Path, target: Target, options: EmitOptions) -> worker.Worker:
@@ -102,7 +101,3 @@ def _advised(error: BackendFailed) -> BackendFailed:
     else:
         return error
     return BackendFailed(error.what, stage=error.stage, log=error.log, hint=hint)
-
-
-def _infos(values: Iterable[ir.Value]) -> tuple[TensorInfo, ...]:
-    return tuple(ir.info(value) for value in values)

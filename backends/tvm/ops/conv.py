@@ -9,12 +9,13 @@ import numpy as np
 
 from effc.backends.tvm.ops.finish import finish
 from effc.backends.tvm.ops.frames import of_frames
-from effc.backends.tvm.ops.geometry import FLOATS, Side, flat, sides, square
+from effc.backends.tvm.ops.geometry import FLOATS, Side, axis, flat, sides, square
 from effc.backends.tvm.ops.table import Form, Site, family
 from effc.backends.tvm.plan.group import Group
 from effc.backends.tvm.schedules.nest import Kernel
 from effc.compiler import ir
 from effc.compiler.ir import Array
+from effc.compiler.passes.rewrite import input_at
 
 if TYPE_CHECKING:
     from effc.backends.tvm.schedules.conv import Convolution, Part
@@ -64,7 +65,7 @@ def conv(group: Group, site: Site) -> Kernel:
     assert node is not None and node.inputs[0] is not None
     weight = square(np.asarray(ir.const(node.inputs[1])))
     x, groups = site.placed[node.inputs[0]], ir.attr_int(node, "group", 1)
-    rows, columns = (_axis(side) for side in sides(node, np.asarray(ir.const(node.inputs[1])).shape[2:]))
+    rows, columns = (axis(side) for side in sides(node, np.asarray(ir.const(node.inputs[1])).shape[2:]))
     bias, tail = _bias(node, weight.shape[0]), finish(group, site)
     if columns.extent == columns.size == columns.taps == 1 < rows.size and _has_images(tail):
         x, tail, rows, columns, weight = x.turned(), tail.turned(), columns, rows, weight.swapaxes(2, 3)
@@ -112,14 +113,8 @@ def _dense(work: Convolution, tail: Finish, site: Site) -> Kernel:
 
 
 def _bias(node: ir.Node, channels: int) -> Array:
-    bias = ir.const(node.inputs[2]) if len(node.inputs) > 2 else None
+    bias = ir.const(input_at(node, 2))
     return np.zeros(channels, np.float32) if bias is None else np.asarray(bias)
-
-
-def _axis(side: Side) -> Axis:
-    from effc.backends.tvm.schedules.window import Axis
-
-    return Axis(side.size, side.extent, side.taps, side.stride, side.dilation, side.before)
 
 
 def _phases(weight: Array, vertical: Side, horizontal: Side) -> Iterator[Part]:

@@ -14,6 +14,7 @@ from effc.backends.tvm.plan.placed import Placed
 from effc.backends.tvm.plan.views import permuted
 from effc.backends.tvm.schedules.nest import Kernel
 from effc.compiler import ir
+from effc.compiler.passes.rewrite import input_at
 
 if TYPE_CHECKING:
     from effc.backends.tvm.schedules.finish import Finish
@@ -56,7 +57,7 @@ def _accepts_gemm(node: ir.Node) -> str | None:
         return "its left side is constant, or its right side is not"
     if not of_floats(node) or ir.static_shape_from(node.inputs[0], 1) is None:
         return "it is not in float32 or float16 with known dims"
-    if len(node.inputs) > 2 and node.inputs[2] is not None:
+    if input_at(node, 2) is not None:
         bias, width = ir.const(node.inputs[2]), (ir.shape(node.outputs[0]) or (0, 0))[1]
         if bias is None or bias.size not in (1, width) or (bias.ndim > 1 and bias.shape[0] != 1):
             return "its bias is no constant row"
@@ -82,7 +83,7 @@ def gemm(group: Group, site: Site) -> Kernel:
     assert node is not None and node.inputs[0] is not None
     a = site.placed[node.inputs[0]]
     weight = np.asarray(ir.const(node.inputs[1]), np.float32) * np.float32(ir.attr_float(node, "alpha", 1.0))
-    given = ir.const(node.inputs[2]) if len(node.inputs) > 2 else None
+    given = ir.const(input_at(node, 2))
     b = weight.T if ir.attr_int(node, "transB", 0) else weight
     beta = np.float32(ir.attr_float(node, "beta", 1.0))
     bias = None if given is None else np.broadcast_to(np.asarray(given, np.float32).reshape(-1) * beta, (b.shape[1],))

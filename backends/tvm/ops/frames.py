@@ -15,6 +15,7 @@ from effc.backends.tvm.plan.placed import Placed
 from effc.backends.tvm.plan.views import row_major
 from effc.backends.tvm.schedules.nest import Kernel
 from effc.compiler import ir
+from effc.compiler.passes.rewrite import input_at
 
 _LONG = 16
 """Taps from which on a kernel is long."""
@@ -38,7 +39,7 @@ def of_frames(node: ir.Node) -> str | None:
         "VALID",
     ):
         return "it is dilated or padded"
-    bias = node.inputs[2] if len(node.inputs) > 2 else None
+    bias = input_at(node, 2)
     return "its bias is computed" if bias is not None and ir.const(bias) is None else None
 
 
@@ -50,7 +51,7 @@ def frames(group: Group, site: Site) -> Kernel:
     node = group.anchor
     assert node is not None and node.inputs[0] is not None
     weight = np.asarray(ir.const(node.inputs[1]))
-    bias = ir.const(node.inputs[2]) if len(node.inputs) > 2 else None
+    bias = ir.const(input_at(node, 2))
     step = ir.attr_ints(node, "strides", (1,))[-1]
     count = int((ir.shape(node.outputs[0]) or (0,))[-1])
     rank = weight.ndim

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from effc.compiler import ir
 from effc.compiler.ir import Array
+
+if TYPE_CHECKING:
+    from effc.backends.tvm.schedules.window import Axis
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,13 @@ class Side:
     dilation: int
     before: int
     after: int
+
+
+def axis(side: Side) -> Axis:
+    """The side as the schedules have it."""
+    from effc.backends.tvm.schedules.window import Axis
+
+    return Axis(side.size, side.extent, side.taps, side.stride, side.dilation, side.before)
 
 
 def flat(node: ir.Node) -> str | None:

@@ -11,11 +11,11 @@ from effc.backends.tvm.ops.finish import finish
 from effc.backends.tvm.ops.geometry import FLOATS, flat, is_of
 from effc.backends.tvm.ops.table import Form, Site, family
 from effc.backends.tvm.plan.group import Group
-from effc.backends.tvm.plan.resize import coordinates, is_plain, nearest, scale
+from effc.backends.tvm.plan.resize import coordinates, is_plain, nearest, scale, sizes
 from effc.backends.tvm.schedules.nest import Kernel
 from effc.compiler import ir
+from effc.compiler.passes.rewrite import input_at
 
-Floats = NDArray[np.float32]
 Index = NDArray[np.int64]
 _KINDS = (*FLOATS, "int8", "uint8")
 """Element types that may be moved; all but the first are bytes."""
@@ -43,7 +43,7 @@ def _accepts(node: ir.Node) -> str | None:
 def _accepts_resize(node: ir.Node) -> str | None:
     if ir.attr_str(node, "mode", "nearest") not in ("nearest", "linear"):
         return "it is neither nearest nor linear"
-    return _accepts(node) if is_plain(node) else "it crops, smooths, or keeps the aspect ratio"
+    return _accepts(node) or (None if is_plain(node) else "it crops, smooths, or keeps the aspect ratio")
 
 
 @family("Resize", accepts=_accepts_resize, forms=_forms)
@@ -63,7 +63,7 @@ def _side(node: ir.Node, axis: int) -> Places:
     """Where the outputs of an axis come from."""
     from effc.backends.tvm.schedules.sample import Places, identity
 
-    extent, size = (int((ir.shape(v) or ())[axis]) for v in (node.inputs[0], node.outputs[0]))
+    extent, size = sizes(node, axis)
     if size == extent and scale(node, axis) == 1:
         return identity(size)
     if ir.attr_str(node, "mode", "nearest") == "nearest":
@@ -88,7 +88,7 @@ def _pads(node: ir.Node) -> tuple[Index, Index]:
     """Padding before and after, for each axis."""
     rank = len(ir.shape(node.inputs[0]) or ())
     given = np.asarray(ir.const(node.inputs[1])).reshape(2, -1)
-    axes = ir.const(node.inputs[3]) if len(node.inputs) > 3 and node.inputs[3] is not None else np.arange(rank)
+    axes = ir.const(node.inputs[3]) if input_at(node, 3) is not None else np.arange(rank)
     full = np.zeros((2, rank), np.int64)
     full[:, np.asarray(axes) % rank] = given
     return full[0], full[1]
@@ -105,7 +105,7 @@ def pad(group: Group, site: Site) -> Kernel:
     mode = ir.attr_str(node, "mode", "constant")
     ends = [_padded(int(x.shape[a]), int(before[a]), int(after[a]), mode) for a in range(2, len(x.shape))]
     rows, columns = ends if len(ends) == 2 else (identity(1), ends[0])
-    value = ir.const(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] is not None else None
+    value = ir.const(input_at(node, 2))
     return sample(x, rows, columns, finish(group, site), 0.0 if value is None else float(np.asarray(value).item()))
 
 

@@ -11,6 +11,7 @@ from effc.backends.tvm.plan.group import Group
 from effc.backends.tvm.plan.placed import Placed
 from effc.backends.tvm.schedules.nest import Kernel
 from effc.compiler import ir
+from effc.compiler.passes.rewrite import input_at
 
 
 def _axis(node: ir.Node) -> int:
@@ -76,7 +77,7 @@ def concat(group: Group, site: Site) -> Kernel:
 def _amounts(node: ir.Node) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
     """What is put before and behind each axis; None where it is not known."""
     pads, rank = ir.const(node.inputs[1]), ir.rank(node.inputs[0])
-    named = node.inputs[3] if len(node.inputs) > 3 else None
+    named = input_at(node, 3)
     axes = np.arange(rank) if named is None else ir.const(named)
     if pads is None or axes is None:
         return None
@@ -87,7 +88,7 @@ def _amounts(node: ir.Node) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
 
 
 def _fill(node: ir.Node) -> float | None:
-    given = node.inputs[2] if len(node.inputs) > 2 else None
+    given = input_at(node, 2)
     value = np.float32(0) if given is None else ir.const(given)
     return None if value is None else value.item()
 

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-import numpy as np
-
 from effc.backends.tvm.ops.finish import finish
-from effc.backends.tvm.ops.geometry import FLOATS, Side, flat, is_of, sides
-from effc.backends.tvm.ops.reduce import over_rows
+from effc.backends.tvm.ops.geometry import FLOATS, axis, flat, is_of, sides
+from effc.backends.tvm.ops.reduce import axes, over_rows
 from effc.backends.tvm.ops.table import Form, Site, family
 from effc.backends.tvm.plan.group import Group
 from effc.backends.tvm.schedules.nest import Kernel
 from effc.compiler import ir
-
-if TYPE_CHECKING:
-    from effc.backends.tvm.schedules.window import Axis
 
 _KINDS = {
     "GlobalAveragePool": "mean",
@@ -47,17 +40,11 @@ def pool(group: Group, site: Site) -> Kernel:
     assert node is not None and node.inputs[0] is not None
     x = site.placed[node.inputs[0]]
     given = sides(node, ir.attr_ints(node, "kernel_shape", ()))
-    rows, columns = (_axis(side) for side in given)
+    rows, columns = (axis(side) for side in given)
     padding = (given[0].after, given[1].after) if ir.attr_int(node, "count_include_pad", 0) else None
     average = Average(x.dtype, x.block, rows, columns, padding)
     rule = average if node.op_type == "AveragePool" else Maximum(x.dtype, x.block)
     return slide(Sliding(x, rows, columns), rule, finish(group, site), site.cpu.registers)
-
-
-def _axis(side: Side) -> Axis:
-    from effc.backends.tvm.schedules.window import Axis
-
-    return Axis(side.size, side.extent, side.taps, side.stride, side.dilation, side.before)
 
 
 def _accepts_whole(node: ir.Node) -> str | None:
@@ -68,18 +55,9 @@ def _accepts_whole(node: ir.Node) -> str | None:
         return "it is neither float32 nor float16"
     if len(shape) == 3 and not node.op_type.startswith("Global"):
         return "it may be a sequence"
-    if _axes(node, len(shape)) != tuple(range(2, len(shape))):
+    if not node.op_type.startswith("Global") and axes(node) != tuple(range(2, len(shape))):
         return "it reduces other axes than an image's"
     return _one_channel(node)
-
-
-def _axes(node: ir.Node, rank: int) -> tuple[int, ...] | None:
-    """The axes over which a node goes, ascending; None where they are not known."""
-    if node.op_type.startswith("Global"):
-        return tuple(range(2, rank))
-    given = node.inputs[1] if len(node.inputs) > 1 else None
-    axes = ir.const(given) if given is not None else np.asarray(ir.attr_ints(node, "axes", ()))
-    return None if axes is None else tuple(sorted(int(a) % rank for a in np.asarray(axes).ravel()))
 
 
 def _forms_whole(node: ir.Node) -> tuple[Form, ...]:

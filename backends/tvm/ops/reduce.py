@@ -8,6 +8,7 @@ from effc.backends.tvm.ops.table import Site, family
 from effc.backends.tvm.plan.group import Group
 from effc.backends.tvm.schedules.nest import Kernel
 from effc.compiler import ir
+from effc.compiler.passes.rewrite import input_at
 
 _INTEGERS = ("ReduceMax", "ReduceMin", "ReduceSum", "ReduceProd")
 _OPS = ("ReduceMean", *_INTEGERS, "ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceLogSum")
@@ -16,7 +17,7 @@ _OPS = ("ReduceMean", *_INTEGERS, "ReduceL1", "ReduceL2", "ReduceSumSquare", "Re
 def axes(node: ir.Node) -> tuple[int, ...] | None:
     """The axes that a reduction goes over, ascending; None where they are not known."""
     rank = ir.rank(node.inputs[0])
-    given = node.inputs[1] if len(node.inputs) > 1 else None
+    given = input_at(node, 1)
     if given is None:
         every = () if ir.attr_int(node, "noop_with_empty_axes", 0) else tuple(range(rank))
         return tuple(sorted(a % rank for a in ir.attr_ints(node, "axes", every)))

@@ -10,6 +10,7 @@ from effc.backends.tvm.ops.table import Site, family
 from effc.backends.tvm.plan.group import Group
 from effc.backends.tvm.schedules.nest import Kernel
 from effc.compiler import ir
+from effc.compiler.passes.rewrite import input_at
 
 
 def _accepts_softmax(node: ir.Node) -> str | None:
@@ -62,4 +63,4 @@ def layer_norm(group: Group, site: Site) -> Kernel:
 
 
 def _constants(node: ir.Node) -> tuple[ir.Array | None, ir.Array | None]:
-    return ir.const(node.inputs[1]), ir.const(node.inputs[2]) if len(node.inputs) > 2 else None
+    return ir.const(node.inputs[1]), ir.const(input_at(node, 2))

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from effc.compiler import ir
 from effc.compiler.ir import Array
+from effc.compiler.passes.rewrite import input_at
 
 Q, DQ = "QuantizeLinear", "DequantizeLinear"
 
@@ -59,7 +60,7 @@ def dequantized(value: ir.Value | None) -> Affine | None:
 def of_node(node: ir.Node) -> Affine | None:
     """The parameters of a Q or DQ node, `stored` being its integers; None where they are computed, or by blocks."""
     scale = ir.const(node.inputs[1])
-    given = node.inputs[2] if len(node.inputs) > 2 else None
+    given = input_at(node, 2)
     zero = ir.const(given)
     stored = node.inputs[0] if node.op_type == DQ else node.outputs[0]
     if stored is None or scale is None or scale.ndim > 1 or ir.attr_int(node, "block_size", 0):

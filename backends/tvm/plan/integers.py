@@ -14,6 +14,7 @@ from effc.backends.tvm.plan.affine import DQ, Affine, Q, activation, dequantized
 from effc.calibration.scheme import MOVERS
 from effc.compiler import ir
 from effc.compiler.ir import Array
+from effc.compiler.passes.rewrite import input_at
 
 _MOVERS = MOVERS | {"Expand", "Identity", "Pad", "ReduceMax", "ReduceMin", "Tile"}
 _OFFSET = 128
@@ -77,7 +78,7 @@ def _movable(graph: ir.Graph, node: ir.Node, affine: Affine | None) -> bool:
 
 def _filling(node: ir.Node, affine: Affine) -> Array | None:
     """What a Pad fills in, as a stored integer; None where there is none that means the same."""
-    given = ir.const(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] is not None else np.zeros(1)
+    given = ir.const(node.inputs[2]) if input_at(node, 2) is not None else np.zeros(1)
     if given is None:
         return None
     scale, zero, dtype = affine.parameters

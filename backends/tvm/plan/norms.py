@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from effc.compiler import ir
-from effc.compiler.passes.rewrite import constant, each, is_float, maker, only_reader, replace, scalar
+from effc.compiler.passes.rewrite import constant, each, input_at, is_float, maker, only_reader, replace, scalar
 
 
 def normalized(model: ir.Model) -> ir.Model:
@@ -55,7 +55,7 @@ def _is_mean(value: ir.Value | None, x: ir.Value | None) -> bool:
 
 
 def _is_over_last(node: ir.Node) -> bool:
-    axes = ir.const(node.inputs[1]) if len(node.inputs) > 1 else None
+    axes = ir.const(input_at(node, 1))
     rank = len(ir.shape(node.inputs[0]) or ())
     last = axes is not None and [int(a) % rank for a in axes.ravel()] == [rank - 1]
     return last and ir.attr_int(node, "keepdims", 1) == 1

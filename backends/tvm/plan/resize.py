@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from effc.compiler import ir
+from effc.compiler.passes.rewrite import input_at
 
 Floats = NDArray[np.float32]
 Index = NDArray[np.int32]
@@ -16,7 +17,7 @@ Index = NDArray[np.int32]
 
 def coordinates(node: ir.Node, axis: int) -> Floats:
     """The input coordinate of each output of an axis, before it is held inside."""
-    extent, size = _sizes(node, axis)
+    extent, size = sizes(node, axis)
     mode = ir.attr_str(node, "coordinate_transformation_mode", "half_pixel")
     return _COORDINATES[mode](np.arange(size, dtype=np.float32), np.float32(scale(node, axis)), extent, size)
 
@@ -24,7 +25,7 @@ def coordinates(node: ir.Node, axis: int) -> Floats:
 def nearest(node: ir.Node, axis: int) -> Index:
     """The input element that each output of an axis takes."""
     place = _NEAREST[ir.attr_str(node, "nearest_mode", "round_prefer_floor")](coordinates(node, axis))
-    return np.asarray(np.clip(place, 0, _sizes(node, axis)[0] - 1), np.int32)
+    return np.asarray(np.clip(place, 0, sizes(node, axis)[0] - 1), np.int32)
 
 
 def is_plain(node: ir.Node) -> bool:
@@ -35,16 +36,17 @@ def is_plain(node: ir.Node) -> bool:
     return mode in _COORDINATES and ir.attr_str(node, "keep_aspect_ratio_policy", "stretch") == "stretch"
 
 
-def _sizes(node: ir.Node, axis: int) -> tuple[int, int]:
+def sizes(node: ir.Node, axis: int) -> tuple[int, int]:
+    """How many inputs and outputs an axis has."""
     extent, size = (int((ir.shape(v) or ())[axis]) for v in (node.inputs[0], node.outputs[0]))
     return extent, size
 
 
 def scale(node: ir.Node, axis: int) -> float:
     """The scale given for an axis; where sizes are given, their ratio."""
-    scales = ir.const(node.inputs[2]) if len(node.inputs) > 2 else None
+    scales = ir.const(input_at(node, 2))
     if scales is None or not scales.size:
-        extent, size = _sizes(node, axis)
+        extent, size = sizes(node, axis)
         return size / extent
     rank = len(ir.shape(node.inputs[0]) or ())
     axes = [a % rank for a in ir.attr_ints(node, "axes", range(rank))]

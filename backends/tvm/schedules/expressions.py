@@ -13,6 +13,7 @@ from effc.backends.tvm.schedules import approx
 from effc.backends.tvm.schedules.nest import Expr, as_type, number, scalar_of
 from effc.compiler import ir
 from effc.compiler.lowering import OpTable
+from effc.compiler.passes.rewrite import input_at
 
 Expression = Callable[..., Expr]
 TABLE: OpTable[Expression] = OpTable("tvm expressions")
@@ -239,5 +240,5 @@ def quantize(node: ir.Node, x: Expr, *_: Expr) -> Expr:
 def _parameters(node: ir.Node) -> tuple[float, int]:
     """Scale and zero point of a per-tensor Q or DQ."""
     scale = ir.const(node.inputs[1])
-    zero = ir.const(node.inputs[2]) if len(node.inputs) > 2 else None
+    zero = ir.const(input_at(node, 2))
     return float(np.asarray(scale).item()), 0 if zero is None else int(np.asarray(zero).item())

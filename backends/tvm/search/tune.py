@@ -43,15 +43,16 @@ def lowering(cpu: Cpu, machine: str, tuning: Tuning | None) -> Lowering:
 
 @dataclass
 class _Probe:
-    """Learns what a lowering would choose from, and makes it take a certain one."""
+    """Takes what is known, else the candidate at a place; tells what there was to choose from."""
 
+    known: Database
     place: int = 0
     workload: str = ""
     candidates: list[str] = field(default_factory=list)
 
     def choose(self, workload: str, candidates: Sequence[T]) -> T:
         self.workload, self.candidates = workload, [str(c) for c in candidates]
-        return candidates[min(self.place, len(candidates) - 1)]
+        return self.known.choose(workload, candidates) if workload in self.known else candidates[self.place]
 
 
 @dataclass
@@ -71,19 +72,16 @@ class Tuner:
 
     def lower(self, family: Family, group: Group, site: Site) -> Kernel:
         """The group's kernel."""
-        probe = _Probe()
+        probe = _Probe(self.known)
         first = family.lower(group, replace(site, choices=probe))
         spent = time.monotonic() - self.started
         if len(probe.candidates) < 2 or probe.workload in self.known or spent > self.budget_s:
-            return family.lower(group, replace(site, choices=self.known))
-        others = [family.lower(group, replace(site, choices=_Probe(i))) for i in range(1, self._count(probe))]
-        seconds = self.measure([first, *others])
-        fastest = int(np.argmin(seconds))
+            return first
+        places = range(1, min(CANDIDATES, len(probe.candidates)))
+        kernels = [first, *(family.lower(group, replace(site, choices=_Probe(self.known, i))) for i in places)]
+        fastest = int(np.argmin(self.measure(kernels)))
         self.known.learn(probe.workload, probe.candidates[fastest])
-        return [first, *others][fastest]
-
-    def _count(self, probe: _Probe) -> int:
-        return min(CANDIDATES, len(probe.candidates))
+        return kernels[fastest]
 
     def measure(self, kernels: Sequence[Kernel]) -> list[float]:
         """Median seconds of each kernel, timed in turns."""

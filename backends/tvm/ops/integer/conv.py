@@ -15,6 +15,7 @@ from effc.backends.tvm.plan import affine
 from effc.backends.tvm.plan.group import Group
 from effc.backends.tvm.schedules.nest import Kernel
 from effc.compiler import ir
+from effc.compiler.passes.rewrite import input_at
 
 if TYPE_CHECKING:
     from effc.backends.tvm.schedules.integer.conv import Convolution
@@ -32,7 +33,7 @@ def _accepts(node: ir.Node) -> str | None:
         return "its weights have no scale for each output"
     if ir.rank(weight.stored) != 4 or flat(node) is not None:
         return "it is not two-dimensional with known sides"
-    if len(node.inputs) > 2 and node.inputs[2] is not None and affine.constant(node.inputs[2]) is None:
+    if input_at(node, 2) is not None and affine.constant(node.inputs[2]) is None:
         return "its bias is computed"
     if (ir.shape(node.inputs[0]) or ())[1] == 1 and not _is_entry(node):
         return "its image of one channel is not read by words"
@@ -71,7 +72,7 @@ def conv(group: Group, site: Site) -> Kernel:
     assert source is not None and held is not None
     weight = np.asarray(ir.const(held.stored))
     outputs = weight.shape[0]
-    given = affine.constant(node.inputs[2]) if len(node.inputs) > 2 else None
+    given = affine.constant(input_at(node, 2))
     over = window(sides(node, weight.shape[2:]))
     work = Convolution(
         x=site.placed[source.stored],

@@ -9,8 +9,10 @@ from effc.backends.tvm.ops.table import INTEGER, Form, Site, family
 from effc.backends.tvm.plan import affine
 from effc.backends.tvm.plan.group import Group
 from effc.backends.tvm.schedules.nest import Kernel
+from effc.calibration.scheme import gemm_axis
 from effc.compiler import ir
 from effc.compiler.ir import Array
+from effc.compiler.passes.rewrite import input_at
 
 
 def _accepts(node: ir.Node) -> str | None:
@@ -19,8 +21,7 @@ def _accepts(node: ir.Node) -> str | None:
         return "it does not read bytes with weights around 0"
     if ir.rank(weight.stored) != 2 or not all(isinstance(d, int) for d in (ir.shape(node.inputs[0]) or ("?",))[1:]):
         return "its matrix or its input has dims that are not known"
-    axis = 0 if ir.attr_int(node, "transB", 0) else 1
-    if not weight.single and weight.axis % 2 != axis:
+    if not weight.single and weight.axis % 2 != gemm_axis(node):
         return "its weights have no scale for each output"
     if ir.attr_int(node, "transA", 0) or ir.rank(node.inputs[0]) < 2:
         return "its rows are columns"
@@ -69,7 +70,7 @@ def dense(group: Group, site: Site) -> Kernel:
 
 
 def _bias(node: ir.Node, outputs: int) -> Array:
-    given = affine.constant(node.inputs[2]) if len(node.inputs) > 2 else None
+    given = affine.constant(input_at(node, 2))
     if given is None:
         return np.zeros(outputs, np.float32)
     bias = np.asarray(given, np.float32).reshape(-1) * np.float32(ir.attr_float(node, "beta", 1.0))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from effc.backends.tvm.ops.finish import finish
 from effc.backends.tvm.ops.geometry import flat, sides
 from effc.backends.tvm.ops.integer.conv import window
+from effc.backends.tvm.ops.reduce import axes
 from effc.backends.tvm.ops.table import INTEGER, Form, Site, family
 from effc.backends.tvm.plan import affine
 from effc.backends.tvm.plan.group import Group
@@ -24,9 +25,7 @@ def _accepts(node: ir.Node) -> str | None:
     if len(dims) != 4 or not all(isinstance(d, int) for d in dims[1:]) or dims[1] == 1:
         return "it is not two-dimensional with known sides"
     if node.op_type == "ReduceMean":
-        axes = ir.const(node.inputs[1]) if len(node.inputs) > 1 else None
-        whole = axes is not None and sorted(int(a) % 4 for a in axes) == [2, 3]
-        return None if whole else "it is not over the image"
+        return None if axes(node) == (2, 3) else "it is not over the image"
     if node.op_type == "AveragePool" and (flat(node) or ir.rank(node.outputs[0]) != 4):
         return "it is not two-dimensional with known sides"
     if ir.attr_int(node, "ceil_mode", 0) and ir.attr_int(node, "count_include_pad", 0):

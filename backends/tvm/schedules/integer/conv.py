@@ -12,7 +12,7 @@ from effc.backends.tvm.plan.placed import Placed, pack
 from effc.backends.tvm.schedules.finish import Apply, Finish
 from effc.backends.tvm.schedules.integer.border import frame, framed
 from effc.backends.tvm.schedules.integer.dot import WORD, Dot, filled
-from effc.backends.tvm.schedules.integer.window import Segment, Window
+from effc.backends.tvm.schedules.integer.window import Window
 from effc.backends.tvm.schedules.nest import (
     Arguments,
     Buffer,
@@ -27,6 +27,7 @@ from effc.backends.tvm.schedules.nest import (
     store,
 )
 from effc.backends.tvm.schedules.tiles import Tile
+from effc.backends.tvm.schedules.window import Segment
 from effc.compiler.ir import Array
 
 Place = tuple[Expr | int, Expr | int, Expr | int]

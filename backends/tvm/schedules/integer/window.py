@@ -9,6 +9,7 @@ import numpy as np
 from tvm.tirx.script import builder as T
 
 from effc.backends.tvm.schedules.nest import Expr
+from effc.backends.tvm.schedules.window import Axis, Segment, segments
 from effc.compiler.ir import Array
 
 
@@ -81,21 +82,8 @@ class Window:
 
     def segments(self, columns: int) -> Iterator[Segment]:
         """The tiles of a row: those that touch the border one by one, the others as loops."""
-        run: list[int] = []
-        for start in range(0, self.size[1], columns):
-            width = min(columns, self.size[1] - start)
-            if width == columns and self._inner(start, width):
-                run.append(start)
-                continue
-            if run:
-                yield Segment(run[0], len(run), columns)
-            run = []
-            yield Segment(start, 1, width)
-        if run:
-            yield Segment(run[0], len(run), columns)
-
-    def _inner(self, start: int, width: int) -> bool:
-        return self.inside(start, 0) and self.inside(start + width - 1, self.taps[1] - 1)
+        side = (self.size, self.image, self.taps, self.strides, self.dilations, self.pads)
+        return segments(Axis(*(horizontal for _, horizontal in side)), columns)
 
     def corrections(self, weight: Array, zero: int) -> Array:
         """`-zero * sum of the weights inside the image`, int32 (taps above, taps below, outputs).
@@ -106,12 +94,3 @@ class Window:
         high = weight.shape[1]
         kept = [[weight[:, f : max(f, high - last)].sum(axis=1) for last in range(below + 1)] for f in range(above + 1)]
         return (-zero * np.array(kept, np.int64)).astype(np.int32)
-
-
-@dataclass(frozen=True)
-class Segment:
-    """Neighbouring tiles of a row with the same code: `count` tiles of `width` columns from `start` on."""
-
-    start: int
-    count: int
-    width: int
