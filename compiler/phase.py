@@ -13,10 +13,15 @@ Transform = Callable[[ir.Model], bool]
 
 @dataclass(frozen=True)
 class Step:
-    """One named transformation. `apply` edits in place and returns whether it changed the model."""
+    """One named transformation. `apply` edits in place and returns whether it changed the model.
+
+    Attributes:
+        since: the first opset that has the op which the step makes; below it the step is left out.
+    """
 
     name: str
     apply: Transform
+    since: int = 0
 
 
 @dataclass(frozen=True)

@@ -134,8 +134,8 @@ STEPS = (
     Step("affine constants", each(affine.constant_affine, "Mul", "Add", "Div", "Sub")),
     Step("pads", each(pads.into_window, "Conv", "MaxPool", "AveragePool")),
     Step("hard sigmoid", each(hard_sigmoid, "Div", "Mul")),
-    Step("hard swish", each(hard_swish, "Mul")),
-    Step("hard swish, divided", each(hard_swish_divided, "Div", "Mul")),
+    Step("hard swish", each(hard_swish, "Mul"), since=14),
+    Step("hard swish, divided", each(hard_swish_divided, "Div", "Mul"), since=14),
     Step("clamp chains", each(clamp_chain, "Clip", "Relu")),
     Step("clamp to relu", each(clamp_form, "Clip")),
 )
