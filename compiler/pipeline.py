@@ -2,35 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import onnx
 
-from effc.compiler import frontend, ir, phase
-from effc.compiler.passes import SIMPLIFY
+from effc.compiler import bisect, downgrade, frontend, ir, phase
+from effc.compiler.apart import Apart
+from effc.compiler.compact import compact
+from effc.compiler.passes import SIMPLIFY, fold, simplification
 from effc.compiler.proof import Proof, prove
-from effc.core.errors import EffcError
+from effc.compiler.settle import settle
+from effc.core.errors import BadInput, EffcError
 from effc.core.manifest import Source
 from effc.core.progress import Progress
 
 
 @dataclass(frozen=True)
+class Goal:
+    """What a model is simplified for when it is to be written as ONNX.
+
+    Attributes:
+        opset: the one to write; None for that of the input.
+        growth: how much larger than the input the output may be, as a fraction of it; None for any size.
+    """
+
+    opset: int | None = None
+    growth: float | None = 0.01
+
+
+@dataclass(frozen=True)
 class Prepared:
-    """A model ready for calibration.
+    """A simplified model.
 
     Attributes:
         original: the file's model with the wanted input dims and nothing else changed.
+        bytes: of the file and its external data.
         steps: every simplification that changed it, in order.
         proof: the comparison with the original, None where it was not asked for.
+        faults: steps that were switched off because they spoiled this model.
     """
 
     model: ir.Model
     source: Source
     original: onnx.ModelProto
+    bytes: int
     steps: tuple[phase.StepRecord, ...]
     proof: Proof | None
+    faults: tuple[bisect.Fault, ...] = ()
 
 
 def prepare(
@@ -39,22 +59,90 @@ def prepare(
     *,
     proof: bool = True,
     progress: Progress | None = None,
+    goal: Goal | None = None,
 ) -> Prepared:
-    """Load, simplify, prove.
+    """Load, simplify, prove; without a `goal` as every build starts, at the internal opset.
 
-    Raises BadInput for what is wrong with the file, EffcError when simplification changed an output.
+    Raises BadInput for what is wrong with the file, EffcError when no subset of the steps keeps the outputs.
     """
-    progress = progress or Progress()
-    with progress.stage("simplify"):
-        loaded = frontend.load(path, shapes)
-        steps = phase.run(loaded.model, SIMPLIFY)
-    with progress.stage("prove"):
-        proved = _proved(path, loaded) if proof else None
-    return Prepared(loaded.model, loaded.source, loaded.original, steps, proved)
+    with Apart() as child:
+        work = _Work(path, shapes or {}, goal, progress or Progress(), child, proof)
+        try:
+            proved = work.proved()
+        except EffcError as error:
+            if str(path) in error.where:
+                raise
+            raise type(error)(error.what, where=f"{path} {error.where}".strip(), hint=error.hint) from error
+    return Prepared(proved.model, work.source, work.original, work.bytes, proved.steps, proved.proof, proved.faults)
 
 
-def _proved(path: Path, loaded: frontend.Loaded) -> Proof:
-    try:
-        return prove(loaded.original, loaded.model)
-    except EffcError as error:
-        raise type(error)(error.what, where=f"{path} {error.where}".strip(), hint=error.hint) from error
+@dataclass
+class _Work:
+    """One file on its way; `fresh` is the model as it was loaded, until a step has touched it."""
+
+    path: Path
+    shapes: Mapping[str, frontend.Dims]
+    goal: Goal | None
+    progress: Progress
+    child: Apart
+    proof: bool
+    fresh: ir.Model | None = field(init=False)
+    source: Source = field(init=False)
+    original: onnx.ModelProto = field(init=False)
+    bytes: int = field(init=False)
+    budget: int | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        with self.progress.stage("simplify"):
+            loaded = self._load()
+        self.fresh, self.source, self.original = loaded.model, loaded.source, loaded.original
+        growth = None if self.goal is None else self.goal.growth
+        self.bytes = loaded.bytes
+        self.budget = None if growth is None else fold.stored_bytes(loaded.model) + int(growth * self.bytes)
+
+    def proved(self) -> bisect.Proved:
+        """Made, proved, at the input's opset; where that cannot be kept, at the one that the passes work at."""
+        try:
+            return bisect.prove_steps(self.make, self.finish)
+        except BadInput:
+            raise
+        except EffcError as error:
+            if (
+                self.goal is None
+                or self.goal.opset is not None
+                or self._working(self.source.opset) == self.source.opset
+            ):
+                raise
+            fault = bisect.Fault(f"opset {self.source.opset}", error.what)
+            self.goal = replace(self.goal, opset=ir.INTERNAL_OPSET)
+        proved = bisect.prove_steps(self.make, self.finish)
+        return replace(proved, faults=(fault, *proved.faults))
+
+    def make(self, without: Set[str], most: int | None) -> tuple[ir.Model, tuple[phase.StepRecord, ...]]:
+        with self.progress.stage("simplify"):
+            model, self.fresh = self.fresh or self._load().model, None
+            return model, phase.apply(model, self._phases(), without=without, most=most)
+
+    def finish(self, model: ir.Model) -> tuple[ir.Model, Proof | None]:
+        with self.progress.stage("simplify"):
+            settle(model, where="simplification")
+            if self.goal is not None:
+                model = downgrade.lowered(model, self.goal.opset or self.source.opset, self.child)
+                compact(model, None if self.budget is None else self.budget - fold.stored_bytes(model))
+        with self.progress.stage("prove"):
+            return model, prove(self.original, model) if self.proof else None
+
+    def _load(self) -> frontend.Loaded:
+        return frontend.load(self.path, self.shapes, self._working, self.child)
+
+    def _working(self, given: int) -> int:
+        """The opset to work at."""
+        if self.goal is None:
+            return ir.INTERNAL_OPSET
+        return max(ir.INTERNAL_OPSET, given, self.goal.opset or 0)
+
+    def _phases(self) -> tuple[phase.Phase, ...]:
+        if self.goal is None:
+            return SIMPLIFY
+        opset = self.goal.opset or self.source.opset
+        return simplification(opset, evaluate=self.child.evaluate, budget=self.budget)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import onnx
 from onnx_ir import serde
 
@@ -18,14 +21,33 @@ def settle(model: ir.Model, where: str) -> None:
     Weights are not serialized: the checker sees large ones as inputs, so the time goes with the number of nodes.
     Raises EffcError naming `where` when the model is cyclic or the checker or shape inference refuses it.
     """
-    try:
-        model.graph.sort()
-        _unique_names(model.graph)
+    with _refusal(where):
+        _tidy(model)
         proto = skeleton(model)
         onnx.checker.check_model(proto)
         _adopt(model.graph, upgrade.infer(proto))
+
+
+def infer_missing(model: ir.Model, where: str) -> None:
+    """`settle` without the checker, and without inference where every type and shape is known already."""
+    with _refusal(where):
+        _tidy(model)
+        symbols = _symbols(model.graph)
+        if not all(_is_firm(v, symbols) for node in model.graph for v in node.outputs if v.name):
+            _adopt(model.graph, upgrade.infer(skeleton(model)))
+
+
+@contextmanager
+def _refusal(where: str) -> Iterator[None]:
+    try:
+        yield
     except Exception as error:
         raise EffcError(f"left an invalid model: {upgrade.summary(error)}", where=where) from error
+
+
+def _tidy(model: ir.Model) -> None:
+    model.graph.sort()
+    _unique_names(model.graph)
 
 
 def skeleton(model: ir.Model) -> onnx.ModelProto:

@@ -1,28 +1,37 @@
 """The simplification phases, one file each, in run order."""
 
+from __future__ import annotations
+
 from dataclasses import replace
 
-from effc.compiler.passes import canonicalize, cleanup, compose, fold, fuse, simplifier, transposes
-from effc.compiler.phase import Phase
+from effc.compiler.passes import canonicalize, chains, cleanup, compose, constants, fold, fuse, transposes
+from effc.compiler.phase import Phase, Step
 
 __all__ = ["SIMPLIFY", "simplification"]
 
 _ROUNDS = 10
-_NORMALIZE = (*canonicalize.STEPS, *fold.STEPS, *cleanup.STEPS)
 
-SIMPLIFY: tuple[Phase, ...] = (
-    Phase("canonicalize", _NORMALIZE, _ROUNDS),
-    Phase("fuse", (*fuse.STEPS, *cleanup.STEPS), _ROUNDS),
-    Phase("transposes", (*transposes.STEPS, *cleanup.STEPS), _ROUNDS),
-    Phase("simplifier", simplifier.STEPS),
-    Phase("finish", (*_NORMALIZE, *fuse.STEPS, *transposes.STEPS), _ROUNDS),
-)
+
+def _phases(folding: tuple[Step, ...], fusing: tuple[Step, ...]) -> tuple[Phase, ...]:
+    normalize = (*canonicalize.STEPS, *folding, *cleanup.EARLY)
+    return (
+        Phase("canonicalize", normalize, _ROUNDS, by_round=True),
+        Phase("fuse", (*fusing, *cleanup.EARLY), _ROUNDS, by_round=True),
+        Phase("transposes", (*transposes.STEPS, *cleanup.STEPS), _ROUNDS, by_round=True),
+        Phase("finish", (*normalize, *fusing, *transposes.STEPS, *cleanup.STEPS[-1:]), _ROUNDS, by_round=True),
+    )
+
+
+SIMPLIFY: tuple[Phase, ...] = _phases(fold.steps(), fuse.steps())
 """What every build starts with: ops as backends know them."""
 
-_COMPOSE = (Phase("compose", (*compose.STEPS, *cleanup.STEPS), _ROUNDS),)
 
+def simplification(opset: int, *, evaluate: fold.Evaluator = fold.here, budget: int | None = None) -> tuple[Phase, ...]:
+    """All phases for a model that is to be written at `opset`: those of a build, and larger ops where it has them.
 
-def simplification(opset: int) -> tuple[Phase, ...]:
-    """All phases for a model that is to be written at `opset`: those of a build, and larger ops where it has them."""
-    phases = (*SIMPLIFY, *_COMPOSE)
+    Args:
+        evaluate, budget: of constant folding (`fold.steps`).
+    """
+    larger = Phase("compose", (*compose.STEPS, *cleanup.STEPS), _ROUNDS, by_round=True)
+    phases = (*_phases(fold.steps(evaluate, budget), fuse.steps(spread=budget is None)), larger)
     return tuple(replace(p, steps=tuple(step for step in p.steps if step.since <= opset)) for p in phases)

@@ -22,10 +22,10 @@ class Affine:
     shift: Vector
 
 
-def batch_normalization(node: ir.Node) -> bool:
-    """BatchNormalization goes into what comes before."""
+def batch_normalization(node: ir.Node, spread: bool = True) -> bool:
+    """BatchNormalization goes into what comes before; with `spread` also where a weight of one value gets many."""
     affine = of_batch_normalization(node)
-    return affine is not None and _absorb(node, affine)
+    return affine is not None and (spread or _stays_splat(node, affine)) and _absorb(node, affine)
 
 
 def of_batch_normalization(node: ir.Node) -> Affine | None:
@@ -40,15 +40,25 @@ def of_batch_normalization(node: ir.Node) -> Affine | None:
     return Affine(scale, beta - mean * scale)
 
 
-def constant_affine(node: ir.Node) -> bool:
-    """Mul, Div, Add and Sub by a constant per channel."""
+def constant_affine(node: ir.Node, spread: bool = True) -> bool:
+    """Mul, Div, Add and Sub by a constant per channel; `spread` as above."""
     vector = _per_channel(node)
     if vector is None:
         return False
     one, zero = np.ones(1), np.zeros(1)
     if node.op_type in ("Mul", "Div"):
-        return _absorb(node, Affine(vector if node.op_type == "Mul" else 1.0 / vector, zero))
-    return _absorb(node, Affine(one, vector if node.op_type == "Add" else -vector))
+        affine = Affine(vector if node.op_type == "Mul" else 1.0 / vector, zero)
+    else:
+        affine = Affine(one, vector if node.op_type == "Add" else -vector)
+    return (spread or _stays_splat(node, affine)) and _absorb(node, affine)
+
+
+def _stays_splat(node: ir.Node, affine: Affine) -> bool:
+    """Whether no weight or bias of one value would have to hold several."""
+    linear = maker(node.inputs[0], *_LINEAR)
+    held = [] if linear is None else [a for v in linear.inputs[1:] if (a := ir.const(v)) is not None]
+    even = all(np.all(part == part.flat[0]) for part in (affine.scale, affine.shift))
+    return even or not any(ir.is_splat(array) for array in held)
 
 
 def _per_channel(node: ir.Node) -> Vector | None:
@@ -84,7 +94,10 @@ def _absorb(node: ir.Node, affine: Affine) -> bool:
     if not np.all(affine.scale == 1.0):
         new_weight = constant(node, "weight", scaled)
     attributes = {**linear.attributes, **({"beta": 1.0} if linear.op_type == "Gemm" else {})}
-    inputs = [linear.inputs[0], new_weight, constant(node, "bias", shifted.astype(weight.dtype))]
+    new_bias = shifted.astype(weight.dtype)
+    if ir.is_splat(weight) and np.all(new_bias == new_bias[0]):
+        new_bias = ir.splat(new_bias[0], new_bias.shape)
+    inputs = [linear.inputs[0], new_weight, constant(node, "bias", new_bias)]
     return replace(node, linear.op_type, inputs, attributes)
 
 
@@ -117,4 +130,6 @@ def _scaled(linear: ir.Node, weight: ir.Array, scale: Vector) -> ir.Array:
 
 def _product(weight: ir.Array, scale: Vector) -> ir.Array:
     """The product in float64, rounded to the weight's type block by block: nothing of its size lies between."""
+    if ir.is_splat(weight) and np.all(scale == scale.flat[0]):
+        return ir.splat(np.multiply(weight.flat[0], scale.flat[0], dtype=np.float64).astype(weight.dtype), weight.shape)
     return np.multiply(weight, scale, out=np.empty_like(weight), dtype=np.float64, casting="same_kind")

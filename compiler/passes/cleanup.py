@@ -40,6 +40,8 @@ def shared_weights(model: ir.Model) -> bool:
 
 def _glimpse(array: ir.Array) -> bytes:
     """Some of the elements, by which most weights differ already."""
+    if ir.is_splat(array):
+        return array.flat[0].tobytes()
     return array.reshape(-1)[:: max(1, array.size // _GLIMPSED)].tobytes()
 
 
@@ -47,15 +49,21 @@ def _share(group: list[ir.Value]) -> bool:
     first: dict[bytes, ir.Value] = {}
     changed = False
     for value in group:
-        kept = first.setdefault(value.const_value.tobytes() if value.const_value is not None else b"", value)
+        kept = first.setdefault(_content(value), value)
         if kept is not value:
             ir.replace_uses(value, kept)
             changed = True
     return changed
 
 
-STEPS = (
-    Step("dead code", dead_code),
-    Step("common subexpressions", common_subexpressions),
-    Step("shared weights", shared_weights),
-)
+def _content(value: ir.Value) -> bytes:
+    array = ir.const(value)
+    if array is not None and ir.is_splat(array):
+        return array.flat[0].tobytes()
+    return b"" if value.const_value is None else value.const_value.tobytes()
+
+
+EARLY = (Step("dead code", dead_code), Step("shared weights", shared_weights))
+"""What may run before convolutions have taken in what follows them: of two equal ones each needs to be read once."""
+
+STEPS = (*EARLY, Step("common subexpressions", common_subexpressions))

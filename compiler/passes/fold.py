@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
+import onnx
 import onnx_ir
 
 from effc.compiler import ir
@@ -13,18 +16,63 @@ from effc.compiler.passes.rewrite import QUANTIZE_OPS, each, is_standard
 from effc.compiler.phase import Step
 from effc.core.errors import EffcError
 
+Evaluator = Callable[[onnx.ModelProto, Sequence[str]], Mapping[str, ir.Array]]
+"""Runs a model without inputs and gives the tensors that are named. Raises EffcError when it cannot."""
+
 MAX_GROWTH_BYTES = 1 << 20
-"""A folded tensor may be larger than the node's inputs by this much: Expand and ConstantOfShape stay small code."""
+"""Without a budget a folded tensor may be larger than the node's inputs by this much."""
+MAX_SPLAT_BYTES = 1 << 31
+_NODE_BYTES = 64
+"""About what a node takes in a file."""
 
 _RANDOM_OPS = frozenset(
     {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial", "Dropout"}
 )
+_MOVES = frozenset({"Cast", "Expand", "Flatten", "Identity", "Reshape", "Squeeze", "Tile", "Transpose", "Unsqueeze"})
+"""Ops that make a splat of a splat: every element of their result is one of their first input."""
 
 
-def constants(model: ir.Model) -> bool:
-    """Run every node that depends on constants alone, all in one session of the oracle, and keep the results."""
-    found = _foldable(model.graph)
-    results = _evaluate(model, found)
+def here(model: onnx.ModelProto, outputs: Sequence[str]) -> Mapping[str, ir.Array]:
+    """Evaluate in this process."""
+    from effc.compiler import oracle
+
+    return oracle.Session(model, outputs=outputs).run({})
+
+
+def splats(model: ir.Model) -> bool:
+    """ConstantOfShape(constant), and what only moves or casts a splat, are constants that take no memory."""
+    changed = False
+    for node in list(model.graph):
+        array = _splat(node) if is_standard(node) and not any(v.is_graph_output() for v in node.outputs) else None
+        if array is not None:
+            output = node.outputs[0]
+            ir.replace_uses(output, ir.frozen(model.graph, output, array))
+            changed = True
+    return changed and (ir.prune(model) or True)
+
+
+def _splat(node: ir.Node) -> ir.Array | None:
+    if node.op_type == "ConstantOfShape":
+        wanted, held = ir.const(node.inputs[0]), node.attributes.get("value")
+        number = np.zeros(1, np.float32) if held is None else held.as_tensor().numpy()
+        return None if wanted is None else _limited(number.ravel()[0], [int(d) for d in wanted])
+    if node.op_type not in _MOVES or len(node.outputs) > 1:
+        return None
+    array, dims, dtype = ir.const(node.inputs[0]), ir.static_shape(node.outputs[0]), ir.numpy_dtype(node.outputs[0])
+    if array is None or not ir.is_splat(array) or dims is None or dtype is None:
+        return None
+    return _limited(array.flat[0].astype(dtype), dims)
+
+
+def _limited(number: np.generic, dims: Sequence[int]) -> ir.Array | None:
+    sound = all(d >= 0 for d in dims) and math.prod(dims) * number.itemsize <= MAX_SPLAT_BYTES
+    return ir.splat(number, dims) if sound else None
+
+
+def constants(model: ir.Model, evaluate: Evaluator, budget: int | None) -> bool:
+    """Run every node that depends on constants alone, all in one go, and keep the results."""
+    found = _foldable(model, budget)
+    results = _evaluate(model, found, evaluate)
     changed = False
     for node in found:
         for value in node.outputs:
@@ -34,14 +82,20 @@ def constants(model: ir.Model) -> bool:
     return changed and (ir.prune(model) or True)
 
 
-def _foldable(graph: ir.Graph) -> list[ir.Node]:
-    """Nodes in graph order whose inputs are constants or come from such nodes."""
+def _foldable(model: ir.Model, budget: int | None) -> list[ir.Node]:
+    """Nodes in graph order whose inputs are constants or come from such nodes, as far as the bytes allow."""
     found: list[ir.Node] = []
     ready: set[ir.Value] = set()
-    for node in graph:
-        if _may_fold(node) and all(v is None or v in ready or ir.const(v) is not None for v in node.inputs):
-            found.append(node)
-            ready.update(node.outputs)
+    left = None if budget is None else budget - stored_bytes(model)
+    for node in model.graph:
+        if not (_may_fold(node) and all(v is None or v in ready or ir.const(v) is not None for v in node.inputs)):
+            continue
+        growth = _growth(node)
+        if growth is None or growth > (MAX_GROWTH_BYTES if left is None else left):
+            continue
+        left = None if left is None else left - growth
+        found.append(node)
+        ready.update(node.outputs)
     return found
 
 
@@ -50,11 +104,31 @@ def _may_fold(node: ir.Node) -> bool:
         return False
     if any(a.type in (onnx_ir.AttributeType.GRAPH, onnx_ir.AttributeType.GRAPHS) for a in node.attributes.values()):
         return False
-    if any(v.is_graph_output() for v in node.outputs):
-        return False
-    sizes = [_bytes(v) for v in node.outputs if v.name]
-    given = sum(_bytes(v) or 0 for v in node.inputs if v is not None)
-    return all(size is not None and size <= given + MAX_GROWTH_BYTES for size in sizes)
+    return not any(v.is_graph_output() or _is_large_splat(v) for v in (*node.outputs, *node.inputs) if v is not None)
+
+
+def _is_large_splat(value: ir.Value) -> bool:
+    held = value.const_value
+    return held is not None and held.nbytes > MAX_GROWTH_BYTES and ir.is_splat(held.numpy())
+
+
+def _growth(node: ir.Node) -> int | None:
+    """Bytes that the results take more than the node and those inputs that nothing else reads; None: not known."""
+    made = [_bytes(v) for v in node.outputs if v.name]
+    if None in made:
+        return None
+    freed = sum(_bytes(v) or 0 for v in set(node.inputs) if v is not None and len(v.uses()) == 1)
+    return sum(size or 0 for size in made) - freed - _NODE_BYTES
+
+
+def stored_bytes(model: ir.Model) -> int:
+    """Bytes that the initializers take in a file that holds splats as nodes."""
+    held = (v.const_value for v in model.graph.initializers.values())
+    return sum(t.nbytes for t in held if t is not None and not (t.nbytes > MAX_GROWTH_BYTES and _is_held_splat(t)))
+
+
+def _is_held_splat(tensor: onnx_ir.TensorProtocol) -> bool:
+    return isinstance(tensor, onnx_ir.Tensor) and ir.is_splat(tensor.numpy())
 
 
 def _bytes(value: ir.Value) -> int | None:
@@ -66,41 +140,38 @@ def _bytes(value: ir.Value) -> int | None:
     )
 
 
-def _evaluate(model: ir.Model, nodes: list[ir.Node]) -> dict[str | None, ir.Array]:
+def _evaluate(model: ir.Model, nodes: list[ir.Node], evaluate: Evaluator) -> dict[str | None, ir.Array]:
     """Values of the nodes' outputs that others read; nodes that cannot be run are left out."""
     if not nodes:
         return {}
     try:
-        return _run(model, nodes)
+        return _run(model, nodes, evaluate)
     except EffcError:
         results: dict[str | None, ir.Array] = {}
         for node in nodes:
             if all(v is None or ir.const(v) is not None for v in node.inputs):
-                results |= _run_alone(model, node)
+                results |= _run_alone(model, node, evaluate)
         return results
 
 
-def _run_alone(model: ir.Model, node: ir.Node) -> dict[str | None, ir.Array]:
+def _run_alone(model: ir.Model, node: ir.Node, evaluate: Evaluator) -> dict[str | None, ir.Array]:
     try:
-        return _run(model, [node])
+        return _run(model, [node], evaluate)
     except EffcError:
         return {}
 
 
-def _run(model: ir.Model, nodes: list[ir.Node]) -> dict[str | None, ir.Array]:
-    import onnx
+def _run(model: ir.Model, nodes: list[ir.Node], evaluate: Evaluator) -> dict[str | None, ir.Array]:
     from onnx_ir import serde
 
-    from effc.compiler import oracle
-
-    wanted = [v for node in nodes for v in node.outputs if v.name and v.uses() and not _only_within(v, nodes)]
+    wanted = [v for node in nodes for v in node.outputs if v.name and v.uses() and not _only_within(v, set(nodes))]
     graph = onnx.GraphProto(name="constants", node=[serde.serialize_node(n) for n in nodes])
     inner = {v for node in nodes for v in node.outputs}
     outer = dict.fromkeys(v for node in nodes for v in node.inputs if v is not None and v not in inner)
     graph.initializer.extend(serde.serialize_tensor(_tensor(v)) for v in outer)
     imports = [onnx.helper.make_opsetid(domain, version) for domain, version in model.opset_imports.items()]
     proto = onnx.ModelProto(ir_version=model.ir_version, opset_import=imports, graph=graph)
-    results = oracle.Session(proto, outputs=[v.name or "" for v in wanted]).run({})
+    results = evaluate(proto, [v.name or "" for v in wanted])
     return {name: np.asarray(array) for name, array in results.items()}
 
 
@@ -112,20 +183,26 @@ def _tensor(value: ir.Value) -> onnx_ir.TensorProtocol:
 
 def _only_within(value: ir.Value, nodes: Iterable[ir.Node]) -> bool:
     """Whether only nodes that are themselves folded read the value."""
-    return all(use.node in set(nodes) for use in value.uses())
+    return all(use.node in nodes for use in value.uses())
 
 
 def _freeze(graph: ir.Graph, value: ir.Value, array: ir.Array) -> None:
     """Let an initializer of the same name hold what the node computed."""
-    name = value.name or ""
-    value.name = f"{name}__replaced"
-    new = ir.initializer(graph, name, array.astype(value.dtype.numpy()) if value.dtype is not None else array)
-    ir.replace_uses(value, new)
+    typed = array.astype(value.dtype.numpy(), copy=False) if value.dtype is not None else array
+    ir.replace_uses(value, ir.frozen(graph, value, typed))
 
 
-STEPS = (
-    Step("constant folding", constants),
-    Step("shape arithmetic", each(shapes.fold)),
-    Step("shapes of reshapes", each(shapes.fold_reshape, "Reshape")),
-    Step("shapes of expansions", each(shapes.fold_expand, "Expand")),
-)
+def steps(evaluate: Evaluator = here, budget: int | None = None) -> tuple[Step, ...]:
+    """The steps.
+
+    Args:
+        evaluate: where nodes are run.
+        budget: bytes that the model's weights may take after folding; None allows each node some growth.
+    """
+    return (
+        Step("splats", splats),
+        Step("constant folding", partial(constants, evaluate=evaluate, budget=budget)),
+        Step("shape arithmetic", each(shapes.fold)),
+        Step("shapes of reshapes", each(shapes.fold_reshape, "Reshape")),
+        Step("shapes of expansions", each(shapes.fold_expand, "Expand")),
+    )

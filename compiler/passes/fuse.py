@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 
 from effc.compiler import ir
-from effc.compiler.passes import affine, pads
+from effc.compiler.passes import affine, hard, pads
 from effc.compiler.passes.rewrite import each, input_at, is_float, is_private, is_row, maker, replace, scalar
 from effc.compiler.phase import Step
 
@@ -26,59 +27,9 @@ def gemm(node: ir.Node) -> bool:
     return replace(node, "Gemm", [*product.inputs, node.inputs[1]])
 
 
-# HardSwish
-
-_SIXTH = 1.0 / 6.0
-
-
-def _is_scale_of_sixth(node: ir.Node) -> bool:
-    factor = scalar(node.inputs[1])
-    return factor is not None and math.isclose(factor, 6.0 if node.op_type == "Div" else _SIXTH, rel_tol=1e-6)
-
-
-def _shifted_clip(value: ir.Value | None) -> ir.Value | None:
-    """x where the value is Clip(x + 3, 0, 6)."""
-    clip = maker(value, "Clip")
-    if clip is None or bounds(clip) != (0.0, 6.0):
-        return None
-    add = maker(clip.inputs[0], "Add")
-    return add.inputs[0] if add is not None and scalar(add.inputs[1]) == 3.0 and is_float(add.outputs[0]) else None
-
-
-def hard_sigmoid(node: ir.Node) -> bool:
-    """Clip(x + 3, 0, 6) / 6 is HardSigmoid(x) with alpha 1/6 and beta 1/2."""
-    x = _shifted_clip(node.inputs[0])
-    if x is None or not _is_scale_of_sixth(node) or len(ir.shape(node.outputs[0]) or ()) != len(ir.shape(x) or ()):
-        return False
-    return replace(node, "HardSigmoid", [x], {"alpha": _SIXTH, "beta": 0.5})
-
-
-def hard_swish(node: ir.Node) -> bool:
-    """x * HardSigmoid(x) with alpha 1/6 and beta 1/2 is HardSwish(x)."""
-    for x, gate in (node.inputs, reversed(node.inputs)):
-        made = maker(gate, "HardSigmoid")
-        if made is not None and made.inputs[0] is x and _is_swish_gate(made):
-            return replace(node, "HardSwish", [x])
-    return False
-
-
-def _is_swish_gate(node: ir.Node) -> bool:
-    alpha, beta = ir.attr_float(node, "alpha", 0.2), ir.attr_float(node, "beta", 0.5)
-    return math.isclose(alpha, _SIXTH, rel_tol=1e-6) and math.isclose(beta, 0.5, rel_tol=1e-6)
-
-
-def hard_swish_divided(node: ir.Node) -> bool:
-    """(x * Clip(x + 3, 0, 6)) / 6 is HardSwish(x)."""
-    product = maker(node.inputs[0], "Mul")
-    if product is None or not _is_scale_of_sixth(node):
-        return False
-    for x, clip in (product.inputs, reversed(product.inputs)):
-        if x is not None and _shifted_clip(clip) is x:
-            return replace(node, "HardSwish", [x])
-    return False
-
-
 # clamps
+
+_CLAMPS = ("Clip", "Relu", "Max", "Min")
 
 
 def bounds(node: ir.Node) -> tuple[float, float] | None:
@@ -92,10 +43,22 @@ def bounds(node: ir.Node) -> tuple[float, float] | None:
     return None if low is None or high is None else (low, high)
 
 
+def _limits(node: ir.Node) -> tuple[float, float] | None:
+    """`bounds`, and those of Max and Min with one number, which must not widen the tensor."""
+    if node.op_type not in ("Max", "Min"):
+        return bounds(node)
+    limit = scalar(input_at(node, 1))
+    if limit is None or len(node.inputs) != 2 or ir.rank(node.inputs[1]) > ir.rank(node.inputs[0]):
+        return None
+    if any(d != 1 for d in ir.shape(node.inputs[1]) or ()):
+        return None
+    return (limit, math.inf) if node.op_type == "Max" else (-math.inf, limit)
+
+
 def clamp_chain(node: ir.Node) -> bool:
-    """Clip(Clip(x, a, b), c, d) is Clip(x, clip(a, c, d), clip(b, c, d)); Relu is Clip(0, infinity)."""
-    inner = maker(node.inputs[0], "Clip", "Relu")
-    first, second = None if inner is None else bounds(inner), bounds(node)
+    """Clip(Clip(x, a, b), c, d) is Clip(x, clip(a, c, d), clip(b, c, d)); Relu, Max and Min are clips of one side."""
+    inner = maker(node.inputs[0], *_CLAMPS)
+    first, second = None if inner is None else _limits(inner), _limits(node)
     if inner is None or first is None or second is None or not is_float(node.outputs[0]) or first[0] > first[1]:
         return False
     lo, hi = (min(max(bound, second[0]), second[1]) for bound in first)
@@ -103,8 +66,8 @@ def clamp_chain(node: ir.Node) -> bool:
 
 
 def clamp_form(node: ir.Node) -> bool:
-    """Clip(x, 0, infinity) is Relu(x)."""
-    found = bounds(node)
+    """Clip(x, 0, infinity) and Max(x, 0) are Relu(x)."""
+    found = _limits(node)
     if found is None or found[0] != 0.0 or not is_float(node.outputs[0]) or math.isfinite(_within(node, found[1])):
         return False
     return replace(node, "Relu", [node.inputs[0]])
@@ -128,14 +91,19 @@ def _clamp(node: ir.Node, x: ir.Value | None, lo: float, hi: float) -> bool:
     return replace(node, "Clip", [x, low, high] if high is not None else [x, low])
 
 
-STEPS = (
-    Step("MatMul + bias", each(gemm, "Add")),
-    Step("batch normalization", each(affine.batch_normalization, "BatchNormalization")),
-    Step("affine constants", each(affine.constant_affine, "Mul", "Add", "Div", "Sub")),
+def steps(spread: bool = True) -> tuple[Step, ...]:
+    """The steps; without `spread` weights of one value keep it, so that they need no room in a file."""
+    return (
+        Step("MatMul + bias", each(gemm, "Add")),
+        Step("batch normalization", each(partial(affine.batch_normalization, spread=spread), "BatchNormalization")),
+        Step("affine constants", each(partial(affine.constant_affine, spread=spread), "Mul", "Add", "Div", "Sub")),
+        *_OTHERS,
+    )
+
+
+_OTHERS = (
     Step("pads", each(pads.into_window, "Conv", "MaxPool", "AveragePool")),
-    Step("hard sigmoid", each(hard_sigmoid, "Div", "Mul")),
-    Step("hard swish", each(hard_swish, "Mul"), since=14),
-    Step("hard swish, divided", each(hard_swish_divided, "Div", "Mul"), since=14),
-    Step("clamp chains", each(clamp_chain, "Clip", "Relu")),
-    Step("clamp to relu", each(clamp_form, "Clip")),
+    *hard.STEPS,
+    Step("clamp chains", each(clamp_chain, *_CLAMPS)),
+    Step("clamp to relu", each(clamp_form, "Clip", "Max")),
 )

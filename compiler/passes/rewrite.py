@@ -98,8 +98,8 @@ def scalar(value: ir.Value | None) -> float | None:
     array = ir.const(value)
     if array is None or array.size == 0 or array.dtype.kind not in "fiu":
         return None
-    first = array.ravel()[0]
-    return float(first) if bool(np.all(array == first)) else None
+    first = array.flat[0]
+    return float(first) if ir.is_splat(array) or bool(np.all(array == first)) else None
 
 
 def is_row(array: ir.Array, size: int) -> bool:

@@ -60,8 +60,7 @@ def fold(node: ir.Node) -> bool:
     if ir.shape(output) is None or rank > 1:
         return False
     array = np.array(entries, output.dtype.numpy()).reshape(() if rank == 0 else -1)
-    name, output.name = output.name, f"{output.name}__replaced"
-    return bypass(node, ir.initializer(graph_of(node), name or "shape", array))
+    return bypass(node, ir.frozen(graph_of(node), output, array))
 
 
 def fold_reshape(node: ir.Node) -> bool:

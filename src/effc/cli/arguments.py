@@ -15,6 +15,7 @@ from effc.core.target import Target, parse_targets
 Shape = tuple[int | str, ...]
 MAX_THREADS = 1024
 MAX_DIM = 2**31 - 1
+MAX_GROWTH_PERCENT = 1e6
 MAX_WORKSPACE_MIB = 1 << 24
 MAX_SECONDS = 30 * 24 * 3600
 MAX_SQNR = 80.0
@@ -122,6 +123,19 @@ def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive integer")
     return int(text)
+
+
+def growth(text: str) -> float | None:
+    """A percentage as a fraction; None for `any`."""
+    if text == "any":
+        return None
+    try:
+        percent = float(text.removesuffix("%"))
+    except ValueError:
+        percent = -1.0
+    if not 0.0 <= percent <= MAX_GROWTH_PERCENT:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a percentage nor `any`")
+    return percent / 100
 
 
 def workspace(text: str) -> int:
@@ -282,6 +296,16 @@ def _check(verb: argparse.ArgumentParser) -> None:
 def _simplify(verb: argparse.ArgumentParser) -> None:
     _model(verb)
     verb.add_argument("output", type=Path, metavar="OUT", help="ONNX file to write")
+    verb.add_argument(
+        "--opset", type=positive, metavar="N", help="write this opset (the input's); newer ones fuse more"
+    )
+    verb.add_argument(
+        "--max-growth",
+        type=growth,
+        default=0.01,
+        metavar="P",
+        help="how much larger than IN the file may be: 1%% (the default), or `any` to store every constant whole",
+    )
     _proof(verb)
     _overwrite(verb)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 
-from effc.cli import render, render_explain
+from effc.cli import render, render_check, render_explain
 from effc.cli.arguments import stated
 from effc.core.errors import BadInput, UnsupportedOps
 from effc.core.options import (
@@ -66,15 +66,17 @@ def check(args: Namespace, progress: Progress) -> Outcome:
 
     with progress.stage("check"):
         report = run(args.model, _shapes(args), args.target)
-    return Outcome(report, partial(render.check, report), UnsupportedOps.exit_code if report.blocked else 0)
+    return Outcome(report, partial(render_check.check, report), UnsupportedOps.exit_code if report.blocked else 0)
 
 
 def simplify(args: Namespace, progress: Progress) -> Outcome:
     """`effc simplify`."""
+    from effc.compiler.pipeline import Goal
     from effc.verbs.simplify import SimplifyOptions
     from effc.verbs.simplify import simplify as run
 
-    options = SimplifyOptions(args.model, args.output, _shapes(args), args.proof, args.overwrite)
+    goal = Goal(args.opset, args.max_growth)
+    options = SimplifyOptions(args.model, args.output, _shapes(args), goal, args.proof, args.overwrite)
     report = run(options, progress)
     return Outcome(report, partial(render.simplify, report))
 

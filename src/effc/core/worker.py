@@ -99,6 +99,11 @@ class Worker:
             self._process.kill()  # nobody waits any more for what it is at
         self.close()
 
+    @property
+    def alive(self) -> bool:
+        """Whether the child can take another call."""
+        return self._request >= 0 and self._process.poll() is None
+
     def call(self, function: str, *args: object, progress: Progress | None = None) -> Any:
         """Call `module:function` in the child; with `progress` it takes a keyword `report` for (done, total)."""
         return self._ask(("call" if progress is None else "reporting", function, "", args), progress)

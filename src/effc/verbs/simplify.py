@@ -4,27 +4,27 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import onnx
-
-from effc.compiler import frontend, ir, pipeline
+from effc.compiler import ir
+from effc.compiler.bisect import Fault
+from effc.compiler.pipeline import Goal, Prepared, prepare
 from effc.compiler.proof import Proof
 from effc.core.files import refuse_existing, staged_file
 from effc.core.manifest import Step
 from effc.core.progress import Progress
 from effc.verbs.check import Shapes, op_counts
-from effc.verbs.opset import at_opset
 
 
 @dataclass(frozen=True)
 class SimplifyOptions:
-    """What to read, where to write, whether to prove that both compute the same."""
+    """What to read, where to write and as what, whether to prove that both compute the same."""
 
     model: Path
     output: Path
     shapes: Shapes
+    goal: Goal = field(default_factory=Goal)
     proof: bool = True
     overwrite: bool = False
 
@@ -34,17 +34,21 @@ class SimplifyReport:
     """What `effc simplify` prints.
 
     Attributes:
-        before, after: nodes by op.
-        opset: the one of the input; `kept` tells whether the output has it too, or the internal one.
+        before, after: nodes by op, without Constant.
+        bytes_before, bytes_after: of the files, external data included.
+        opset: of the output.
+        switched_off: steps that would have changed what this model computes, or broke on it, each with the reason.
         proof: the comparison of outputs with the original's, null where it was not asked for.
     """
 
     output: Path
     before: Mapping[str, int]
     after: Mapping[str, int]
+    bytes_before: int
+    bytes_after: int
     steps: tuple[Step, ...]
     opset: int
-    kept: bool
+    switched_off: tuple[Fault, ...]
     proof: Proof | None
 
 
@@ -52,19 +56,42 @@ def simplify(options: SimplifyOptions, progress: Progress | None = None) -> Simp
     """Read, simplify, prove, write. Raises BadInput for a bad model or an output that exists."""
     progress = progress or Progress()
     refuse_existing(options.output, overwrite=options.overwrite)
-    with progress.stage("read"):
-        before = _ops_of(options)
-    prepared = pipeline.prepare(options.model, options.shapes, proof=options.proof, progress=progress)
+    made = prepare(options.model, options.shapes, proof=options.proof, progress=progress, goal=options.goal)
     with progress.stage("write"):
-        lowered = at_opset(prepared.model, prepared.source.opset)
-        with staged_file(options.output) as path:
-            ir.save(lowered or prepared.model, path)
-    steps = tuple(Step(s.phase, s.step, s.nodes_before, s.nodes_after) for s in prepared.steps)
-    after = op_counts(lowered or prepared.model)
-    kept = lowered is not None
-    return SimplifyReport(options.output, before, after, steps, prepared.source.opset, kept, prepared.proof)
+        size = _write(made, options)
+    before = Counter(node.op_type for node in made.original.graph.node if node.op_type != "Constant")
+    return SimplifyReport(
+        output=options.output,
+        before=dict(sorted(before.items())),
+        after=op_counts(made.model),
+        bytes_before=made.bytes,
+        bytes_after=size,
+        steps=tuple(Step(s.phase, s.step, s.nodes_before, s.nodes_after) for s in made.steps),
+        opset=made.model.opset_imports[""],
+        switched_off=made.faults,
+        proof=made.proof,
+    )
 
 
-def _ops_of(options: SimplifyOptions) -> dict[str, int]:
-    original: onnx.ModelProto = frontend.load(options.model, options.shapes).original
-    return dict(sorted(Counter(node.op_type for node in original.graph.node).items()))
+def _write(made: Prepared, options: SimplifyOptions) -> int:
+    """Write the model, without the shapes of inner tensors where the file would grow too large by them."""
+    growth = options.goal.growth
+    with staged_file(options.output) as path:
+        ir.save(made.model, path)
+        size = _size(path)
+        if growth is not None and size > made.bytes * (1 + growth):
+            _forget_shapes(made.model.graph)
+            ir.save(made.model, path)
+            size = _size(path)
+    return size
+
+
+def _size(path: Path) -> int:
+    return sum(each.stat().st_size for each in path.parent.iterdir())
+
+
+def _forget_shapes(graph: ir.Graph) -> None:
+    for node in graph:
+        for value in node.outputs:
+            if not value.is_graph_output():
+                value.shape = value.type = None
