@@ -107,7 +107,9 @@ def no_op(node: ir.Node) -> bool:
 
 
 def constant_first(node: ir.Node) -> bool:
-    """c + x is x + c, c * x is x * c."""
+    """c + x is x + c, c * x is x * c, and so for Max and Min of two."""
+    if len(node.inputs) != 2:
+        return False
     a, b = node.inputs
     if a is None or b is None or ir.const(a) is None or ir.const(b) is not None:
         return False
@@ -141,7 +143,7 @@ def reshape_chain(node: ir.Node) -> bool:
 STEPS = (
     Step("constants to initializers", constants),
     Step("no-ops", each(no_op, *_NO_OPS)),
-    Step("constants second", each(constant_first, "Add", "Mul")),
+    Step("constants second", each(constant_first, "Add", "Mul", "Max", "Min")),
     Step("explicit windows", each(windows.explicit, *windows.OPS)),
     Step("constant reshapes", each(reshape, "Flatten", "Squeeze", "Unsqueeze", "Reshape")),
     Step("chained reshapes", each(reshape_chain, "Reshape")),

@@ -1,5 +1,12 @@
-"""Several nodes become one larger op, where the opset has it: activations, normalizations."""
+"""Several nodes become one larger op, where the opset has it: activations, reductions, normalizations, attention."""
 
-from effc.compiler.passes.compose import activations, norms
+from effc.compiler.passes.compose import activations, attention, norms, piecewise, reductions, scales
 
-STEPS = (*activations.STEPS, *norms.STEPS)
+STEPS = (
+    *activations.STEPS,
+    *piecewise.STEPS,
+    *reductions.STEPS,
+    *norms.STEPS,
+    *scales.STEPS,
+    *attention.STEPS,
+)
