@@ -4,26 +4,33 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
 import onnx_ir
-from onnx_ir import serde
 
-from effc.compiler import contradictions, ir, reader, upgrade
+from effc.compiler import contradictions, ir, mapped, reader, stored, upgrade
+from effc.compiler.apart import Apart
 from effc.compiler.settle import settle
-from effc.core import worker
 from effc.core.errors import BackendFailed, BadInput
 from effc.core.manifest import Source
 
 __all__ = ["Dims", "Loaded", "load", "settle"]
 
 Dims = tuple[int | str, ...]
-DEADLINE_S = 120.0
+Opset = Callable[[int], int]
+"""The opset to work at by the one that the file has."""
 _SMALL_BYTES = 1024
 _SYMBOL = re.compile(r"[A-Za-z_][\w.]*")
+
+
+def internal(given: int) -> int:
+    """The opset that builds work at, whatever the file has."""
+    del given
+    return ir.INTERNAL_OPSET
 
 
 @dataclass(frozen=True)
@@ -31,30 +38,36 @@ class Loaded:
     """A model ready for passes.
 
     Attributes:
-        model: at opset `ir.INTERNAL_OPSET`, functions inlined, shapes inferred.
+        model: at the opset that was asked for, functions inlined, shapes inferred.
         source: what it was read from; `opset` as the file gives it.
         original: the graph as the file gives it, with `shapes` applied: what proofs compare with.
+        bytes: of the file and its external data.
     """
 
     model: ir.Model
     source: Source
     original: onnx.ModelProto
+    bytes: int
 
 
-def load(path: Path, shapes: Mapping[str, Dims] | None = None) -> Loaded:
+def load(
+    path: Path, shapes: Mapping[str, Dims] | None = None, opset: Opset = internal, child: Apart | None = None
+) -> Loaded:
     """Read, check and normalize a model.
 
     Args:
         path: the .onnx file; external data must lie in its folder.
         shapes: input name to dims (positive integers or symbol names) that fix or override the file's.
+        opset: the one to work at, of the file's own.
+        child: where the ONNX libraries run; one of its own without it.
 
     Raises BadInput, naming file and node or tensor, for whatever is wrong with the file or `shapes`.
     """
-    with worker.Worker("frontend", deadline=DEADLINE_S, preload=(upgrade.__name__,)) as child:
-        return _load(path, shapes or {}, child)
+    with nullcontext(child) if child is not None else Apart() as libraries:
+        return _load(path, shapes or {}, opset, libraries)
 
 
-def _load(path: Path, shapes: Mapping[str, Dims], child: worker.Worker) -> Loaded:
+def _load(path: Path, shapes: Mapping[str, Dims], opset: Opset, child: Apart) -> Loaded:
     raw = reader.read(path)
     proto = raw.proto
     source = Source(path.name, raw.sha256, upgrade.default_opset(proto))
@@ -62,11 +75,11 @@ def _load(path: Path, shapes: Mapping[str, Dims], child: worker.Worker) -> Loade
     _name_dims(proto.graph, path)
     declared = [onnx.ValueInfoProto.FromString(v.SerializeToString()) for v in proto.graph.output]
     _forget_shapes(proto)
-    model = _attach(_upgrade(proto, path, child), proto)
+    model = _attach(_upgrade(proto, path, opset(source.opset), child), proto)
     _restore_outputs(model.graph, [] if overridden else declared, path)
     settle(model, where=str(path))
     contradictions.refuse(model, str(path))
-    return Loaded(model, source, proto)
+    return Loaded(model, source, proto, raw.bytes)
 
 
 # input dims
@@ -124,10 +137,10 @@ def _forget_shapes(proto: onnx.ModelProto) -> None:
 # opset and shapes, in a child
 
 
-def _upgrade(proto: onnx.ModelProto, path: Path, child: worker.Worker) -> onnx.ModelProto:
+def _upgrade(proto: onnx.ModelProto, path: Path, opset: int, child: Apart) -> onnx.ModelProto:
     data = _without_weights(proto).SerializeToString()
     try:
-        result: bytes = child.call(f"{upgrade.__name__}:upgrade", data, ir.INTERNAL_OPSET)
+        result: bytes = child.call(f"{upgrade.__name__}:upgrade", data, opset)
     except BackendFailed as error:
         what = f"the ONNX libraries cannot take this model: {error.what}"
         raise BadInput(what, where=str(path), hint=reader.RE_EXPORT) from error
@@ -160,23 +173,21 @@ def _is_large(tensor: onnx.TensorProto) -> bool:
 
 def _attach(converted: onnx.ModelProto, proto: onnx.ModelProto) -> ir.Model:
     """Put the weights back in the place of the inputs that stood for them."""
-    model, large = ir.from_proto(converted), {t.name: t for t in proto.graph.initializer if _is_large(t)}
-    given = {v.name: v for v in model.graph.inputs}
+    files = mapped.Files()
+    model = ir.from_proto(converted)
+    attach(model, {t.name: stored.held(t, files) for t in proto.graph.initializer if _is_large(t)})
     order = {v.name: index for index, v in enumerate(proto.graph.input)}
-    inputs = [v for name, v in given.items() if name not in large]
-    model.graph.inputs[:] = sorted(inputs, key=lambda v: order.get(v.name or "", len(order)))
-    for value in (given[name] for name in large if name in given):
-        value.const_value = _held(large[value.name or ""])
-        model.graph.register_initializer(value)
+    model.graph.inputs.sort(key=lambda v: order.get(v.name or "", len(order)))
     return model
 
 
-def _held(proto: onnx.TensorProto) -> onnx_ir.TensorProtocol:
-    """The tensor with its values laid out once: a proto hands out another copy at each look."""
-    tensor = serde.deserialize_tensor(proto)
-    if tensor.dtype == ir.DataType.STRING:
-        return tensor
-    return onnx_ir.Tensor(tensor.numpy(), tensor.dtype, name=tensor.name, doc_string=tensor.doc_string)
+def attach(model: ir.Model, weights: Mapping[str, onnx_ir.TensorProtocol]) -> None:
+    """Let inputs that stand for weights be initializers that hold them; names without an input are left out."""
+    stands = [v for v in model.graph.inputs if v.name in weights]
+    model.graph.inputs[:] = [v for v in model.graph.inputs if v.name not in weights]
+    for value in stands:
+        value.const_value = weights[value.name or ""]
+        model.graph.register_initializer(value)
 
 
 def _restore_outputs(graph: ir.Graph, declared: list[onnx.ValueInfoProto], path: Path) -> None:

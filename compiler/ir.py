@@ -9,13 +9,14 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import onnx_ir
 from numpy.typing import NDArray
 from onnx_ir import Attr, DataType, Graph, Model, Node, Shape, Value
 
-from effc.compiler import wire
+from effc.compiler import stored
 from effc.core.errors import BadInput
 from effc.core.manifest import TensorInfo
 
@@ -35,6 +36,9 @@ __all__ = [
 Array = NDArray[np.generic]
 INTERNAL_OPSET = 21
 INLINE_LIMIT = 1 << 31
+
+_TAKEN: WeakKeyDictionary[Graph, set[str | None]] = WeakKeyDictionary()
+"""Names that a graph's values have or had: to look at all values for each new one would take quadratic time."""
 
 
 def const(value: Value | None) -> Array | None:
@@ -118,11 +122,14 @@ def attr_ints(node: Node, name: str, default: Sequence[int]) -> tuple[int, ...]:
 
 def fresh_name(graph: Graph, stem: str) -> str:
     """`stem` itself if no value of the graph has this name, else `stem_1`, `stem_2`, ..."""
-    taken = {v.name for v in values(graph)}
+    taken = _TAKEN.get(graph)
+    if taken is None:
+        taken = _TAKEN[graph] = {v.name for v in values(graph)}
     candidate, count = stem, 0
     while candidate in taken:
         count += 1
         candidate = f"{stem}_{count}"
+    taken.add(candidate)
     return candidate
 
 
@@ -135,16 +142,37 @@ def values(graph: Graph) -> Iterator[Value]:
 
 
 def initializer(graph: Graph, name: str, array: Array) -> Value:
-    """Register a new initializer under `name` (made unique) and return its value."""
-    name = fresh_name(graph, name)
+    """Register a new initializer under `name` (made unique) and return its value; a splat stays one."""
+    return _registered(graph, fresh_name(graph, name), array)
+
+
+def frozen(graph: Graph, value: Value, array: Array) -> Value:
+    """A new initializer that takes the name of a value, which gets another; uses are not changed."""
+    name = value.name or "constant"
+    value.name = fresh_name(graph, f"{name}__replaced")
+    return _registered(graph, name, array)
+
+
+def _registered(graph: Graph, name: str, array: Array) -> Value:
+    held = array if is_splat(array) else np.asarray(array, order="C")
     value = Value(
         name=name,
         type=onnx_ir.TensorType(DataType.from_numpy(array.dtype)),
         shape=Shape(array.shape),
-        const_value=onnx_ir.tensor(np.asarray(array, order="C"), name=name),
+        const_value=onnx_ir.tensor(held, name=name),
     )
     graph.register_initializer(value)
     return value
+
+
+def splat(number: np.generic, dims: Sequence[int]) -> Array:
+    """An array of one value that takes the memory of one element."""
+    return np.broadcast_to(number, tuple(dims))
+
+
+def is_splat(array: Array) -> bool:
+    """Whether the array was made by `splat`, so that its first element tells all."""
+    return array.size > 1 and not any(array.strides)
 
 
 def replace_uses(old: Value, new: Value) -> None:
@@ -225,25 +253,34 @@ def weight_bytes(model: Model) -> int:
     return sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
 
 
-def save(model: Model, path: Path) -> None:
-    """Write the model; weights go into the file, or into `<name>.data` beside it from 2 GiB on."""
-    if weight_bytes(model) >= INLINE_LIMIT - (1 << 24):
-        onnx_ir.save(model, path, external_data=f"{path.name}.data")
-    else:
-        wire.write(model, path)
+def save(model: Model, path: Path, inline_limit: int | None = None) -> None:
+    """Write the model; weights go into the file, or into `<name>.data` beside it from 2 GiB (or the limit) on."""
+    limit = INLINE_LIMIT - (1 << 24) if inline_limit is None else inline_limit
+    (stored.write_beside if weight_bytes(model) >= limit else stored.write)(model, path)
 
 
 def load(path: Path) -> Model:
-    """The inverse of `save`, weights beside the file included.
+    """The inverse of `save`; large weights are mapped, not read, and the file must not be written to meanwhile.
 
     Raises BadInput when the file is not there or is no model.
     """
     try:
-        return onnx_ir.external_data.load_to_model(onnx_ir.load(path))
+        return stored.load(path)
     except Exception as error:
         raise BadInput(f"it cannot be read as an ONNX model: {error}", where=str(path)) from error
 
 
 def digest(model: Model) -> str:
-    """sha256 of the serialized model: its content hash."""
-    return hashlib.sha256(to_bytes(model)).hexdigest()
+    """sha256 of the model's file: its content hash."""
+    found = hashlib.sha256()
+    for block in stored.blocks(model):
+        found.update(block)
+    return found.hexdigest()
+
+
+def content_hash(value: Value) -> bytes:
+    """A hash of a constant's bytes, which are not copied for it."""
+    found = hashlib.blake2b()
+    for block in stored.content(value.const_value) if value.const_value is not None else ():
+        found.update(block)
+    return found.digest()

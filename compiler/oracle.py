@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from effc.compiler import mapped
 from effc.core import worker
 from effc.core.errors import BackendFailed, BadInput, EffcError
 
@@ -22,11 +23,12 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.generic]
 Feeds = Mapping[str, Array]
+Source: TypeAlias = Union[onnx.ModelProto, bytes, Path]
 AnyModel: TypeAlias = Union["ir.Model", onnx.ModelProto, bytes, Path]
 
 STAGE = "ONNX Runtime"
-LARGE_BYTES = (1 << 31) - (1 << 24)
-"""From here on a serialized model does not fit into one protobuf message."""
+_UNPACKED_FROM = 256 << 20
+"""Bytes of mapped weights from which on no kernel makes itself a copy in the layout that it likes best."""
 MAX_FEED_ELEMENTS = 1 << 26
 _SYMBOL_SIZE = 2
 _NO_KERNEL = ("NOT_IMPLEMENTED", "not supported", "not implemented", "to MLDataType")
@@ -141,43 +143,33 @@ def _random(entry: Input, seed: int, dims: Mapping[str, int]) -> Array:
     return random.standard_normal(shape).astype(entry.dtype)
 
 
-def _source(model: AnyModel, outputs: Sequence[str] | None, folder: Path) -> bytes | Path:
-    """What the runtimes load: bytes, or a file where the model lies in one or is too large for bytes."""
-    model = _unfold(model, folder)
+def _source(model: AnyModel, outputs: Sequence[str] | None, folder: Path) -> Source:
+    """What the runtimes load: a file as it is, a proto some of whose weights lie in files, or any other's bytes."""
     if outputs is None and isinstance(model, bytes | Path):
         return model
-    proto = _proto(model)
+    proto = _proto(model) if isinstance(model, onnx.ModelProto | bytes | Path) else _sketch(model, folder)
     if outputs is not None:
         del proto.graph.output[:]
         proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs)
-    if isinstance(model, Path) and proto.ByteSize() >= LARGE_BYTES:
-        onnx.save(proto, folder / "outputs.onnx", save_as_external_data=True)
-        return folder / "outputs.onnx"
-    return bytes(proto.SerializeToString())
+    return proto if mapped.referred(proto.graph.initializer) else bytes(proto.SerializeToString())
 
 
-def _unfold(model: AnyModel, folder: Path) -> onnx.ModelProto | bytes | Path:
-    """The model in a form that needs no `onnx_ir`, which takes its time to import."""
-    if isinstance(model, onnx.ModelProto | bytes | Path):
-        return model
-    from effc.compiler import ir
+def _sketch(model: ir.Model, folder: Path) -> onnx.ModelProto:
+    from effc.compiler import stored  # not above: `onnx_ir` takes its time to import
 
-    if ir.weight_bytes(model) < LARGE_BYTES:
-        return ir.to_proto(model)
-    ir.save(model, folder / "model.onnx")
-    return folder / "model.onnx"
+    return stored.sketch(model, folder / "weights.data")
 
 
-def _proto(model: onnx.ModelProto | bytes | Path) -> onnx.ModelProto:
-    """A proto that may be edited."""
+def _proto(model: Source) -> onnx.ModelProto:
+    """A proto that may be edited; weights that lie in files stay there."""
     if isinstance(model, onnx.ModelProto):
         copy = onnx.ModelProto()
         copy.CopyFrom(model)
         return copy
-    return onnx.load_from_string(model) if isinstance(model, bytes) else onnx.load(str(model))
+    return onnx.load_from_string(model) if isinstance(model, bytes) else mapped.load(model)
 
 
-def _ort_session(source: bytes | Path, optimize: bool, threads: int) -> Any:
+def _ort_session(source: Source, optimize: bool, threads: int) -> Any:
     import onnxruntime as ort  # not above: most of what this module has is of use without it
 
     options = ort.SessionOptions()
@@ -185,18 +177,31 @@ def _ort_session(source: bytes | Path, optimize: bool, threads: int) -> Any:
     options.graph_optimization_level = level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 4
-    where = source if isinstance(source, bytes) else str(source)
     try:
+        where = _rooted(source, options) if isinstance(source, onnx.ModelProto) else source
+        where = str(where) if isinstance(where, Path) else where
         return ort.InferenceSession(where, options, providers=["CPUExecutionProvider"])
     except Exception:
         return None
 
 
-def _reference(source: bytes | Path) -> Any:
+def _rooted(model: onnx.ModelProto, options: Any) -> bytes:
+    """Let ONNX Runtime map weights that lie in files: it takes paths below a folder that it is told of alone."""
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", "/")
+    if mapped.referred(model.graph.initializer) > _UNPACKED_FROM:
+        options.add_session_config_entry("session.disable_prepacking", "1")
+    proto = _proto(model)
+    for tensor in proto.graph.initializer:
+        for location in (entry for entry in tensor.external_data if entry.key == "location"):
+            location.value = location.value.lstrip("/")
+    return bytes(proto.SerializeToString())
+
+
+def _reference(source: Source) -> Any:
     from onnx.reference import ReferenceEvaluator
 
     try:
-        return ReferenceEvaluator(_proto(source))
+        return ReferenceEvaluator(mapped.read_in(_proto(source)))
     except Exception as error:
         raise EffcError(_first_line(error), where="onnx.reference") from error
 

@@ -26,7 +26,6 @@ LEAST_HALF_SQNR_DB = 40.0
 DEADLINE_S = 300.0
 _SIZES = (64, 96, 48, 32, 16, 224, 8, 7, 4, 3, 2, 1)
 _WANTED_SIZES = 2
-_LARGE = 1 << 30
 _SATURATING = {"Sigmoid", "Softmax"}
 _LOGITS = "\0logits"
 
@@ -134,12 +133,12 @@ def _candidates(inputs: Sequence[oracle.Input]) -> Iterator[dict[str, int]]:
 
 
 def _write(model: onnx.ModelProto | ir.Model, path: Path) -> None:
-    if isinstance(model, onnx.ModelProto):
-        onnx.save(model, str(path), save_as_external_data=model.ByteSize() > _LARGE)
-    else:
-        from effc.compiler import ir
+    """Weights that lie in files stay there."""
+    if not isinstance(model, onnx.ModelProto):
+        from effc.compiler import stored
 
-        ir.save(model, path)
+        model = stored.sketch(model, path.with_suffix(".data"))
+    path.write_bytes(model.SerializeToString())
 
 
 def _output(name: str, original: Outputs, simplified: Outputs) -> float:

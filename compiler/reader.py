@@ -15,35 +15,41 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import TensorProto
 
-from effc.compiler import ir
+from effc.compiler import ir, mapped, wire
 from effc.core.errors import BadInput
 
 RE_EXPORT = "export the model again, or fetch the file again if it was downloaded"
 _PACKED_TYPES = {TensorProto.INT4, TensorProto.UINT4, TensorProto.FLOAT4E2M1, TensorProto.UINT2, TensorProto.INT2}
 _FREE_WEIGHTS_IR = 4
+_MOST_INSIDE_NODES = 1 << 30
 _COMPLEX_TYPES = {TensorProto.COMPLEX64, TensorProto.COMPLEX128}
 
 
 @dataclass(frozen=True)
 class Raw:
-    """A model as its file gives it, external data read in.
+    """A model as its file gives it.
 
     Attributes:
-        proto: the model; nodes named and in topological order.
+        proto: the model; nodes named and in topological order. Large initializers of a large file, and those beside
+            the file, say where their data lies (`mapped.place`).
         sha256: of the file and, after it, of each external file in the order of their names.
+        bytes: of these files together.
     """
 
     proto: onnx.ModelProto
     sha256: str
+    bytes: int
 
 
-def read(path: Path) -> Raw:
+def read(path: Path, skimmed_from: int = mapped.SKIMMED_FROM) -> Raw:
     """Read and check a file. Raises BadInput naming the file and the node or tensor that is wrong."""
-    data = _bytes(path)
-    proto = _parse(data, path)
-    digest = hashlib.sha256(data)
-    for content in _load_external(proto, path):
+    data = _content(path)
+    proto, sections = _parse(data, path, skimmed_from)
+    digest, size = hashlib.sha256(data), len(data)
+    for content in _place_external(proto, path):
         digest.update(content)
+        size += len(content)
+    mapped.refer_all(proto, sections, path)
     for tensor in _tensors(proto):
         _check_tensor(tensor, path)
     _drop_listed_weights(proto)
@@ -52,86 +58,135 @@ def read(path: Path) -> Raw:
     _order(proto.graph, _given(proto.graph), path)
     _name_nodes(proto.graph)
     _refuse_recursion(proto, path)
-    return Raw(proto, digest.hexdigest())
+    return Raw(proto, digest.hexdigest(), size)
 
 
-def _bytes(path: Path) -> bytes:
+def _content(path: Path) -> memoryview:
     try:
-        return path.read_bytes()
-    except OSError as error:
-        raise BadInput(error.strerror or str(error), where=str(path)) from None
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise BadInput("it is no regular file", where=str(path))  # to open a pipe may take forever
+        return mapped.content(path)
+    except (OSError, ValueError) as error:
+        raise BadInput(getattr(error, "strerror", None) or str(error), where=str(path)) from None
 
 
-def _parse(data: bytes, path: Path) -> onnx.ModelProto:
+def _parse(data: memoryview, path: Path, skimmed_from: int) -> tuple[onnx.ModelProto, dict[int, wire.Section]]:
     try:
-        proto = onnx.load_from_string(data)
+        proto, sections = mapped.parsed(data, skimmed_from)
     except (DecodeError, ValueError) as error:
         raise BadInput(f"not an ONNX model, or cut short ({error})", where=str(path), hint=RE_EXPORT) from None
     if not (proto.ir_version and proto.graph.output and proto.opset_import):
         missing = "a graph with outputs" if not proto.graph.output else "an IR version and an opset"
         raise BadInput(f"not an ONNX model, or cut short: it lacks {missing}", where=str(path), hint=RE_EXPORT)
-    return proto
+    return proto, sections
 
 
 # external data
 
 
-def _load_external(proto: onnx.ModelProto, path: Path) -> Iterator[bytes]:
-    """Read external tensors into the proto; yields each external file's content once, by name."""
-    files: dict[str, bytes] = {}
-    for tensor in _tensors(proto):
+class _Beside:
+    """The files beside a model that hold tensors, each mapped once."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.folder = path, path.parent.resolve()
+        self.files: dict[str, memoryview] = {}
+
+    def place(self, tensor: TensorProto) -> tuple[mapped.Place, memoryview]:
+        """Where a tensor's data lies, and the data. Raises BadInput where that is not in the folder or the file."""
+        entries = {e.key: e.value for e in tensor.external_data}
+        location = entries.get("location", "")
+        found = self._found(location, f"{self.path}, tensor {tensor.name!r}")
+        content = self.files[location]
+        offset, length = _section(len(content), entries, tensor, self.path)
+        return mapped.Place(str(found), offset, length), content[offset : offset + length]
+
+    def _found(self, location: str, where: str) -> Path:
+        """The file, opened."""
+        try:
+            found = (self.folder / location).resolve()
+            inside = bool(location) and found.is_relative_to(self.folder) and not Path(location).is_absolute()
+            if not inside or (found.exists() and not found.is_file()):
+                what = "its data is in no file" if inside else "its data lies outside the model's folder"
+                raise BadInput(f"{what}: {location!r}", where=where)
+            if location not in self.files:
+                self.files[location] = mapped.content(found)
+            return found
+        except (OSError, ValueError, RuntimeError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            hint = "put the data file beside the model"
+            raise BadInput(f"its data file {location!r} cannot be read: {reason}", where=where, hint=hint) from None
+
+
+def _place_external(proto: onnx.ModelProto, path: Path) -> Iterator[memoryview]:
+    """Let each large external initializer say where it lies, and read in the rest; yields the files, by name.
+
+    Shape inference wants the values of small tensors, and nothing takes external ones inside nodes.
+    """
+    beside = _Beside(path)
+    for tensor in proto.graph.initializer:
         if tensor.data_location == TensorProto.EXTERNAL:
-            entries = {e.key: e.value for e in tensor.external_data}
-            location = entries.get("location", "")
-            if location not in files:
-                files[location] = _external_file(path, location, tensor.name)
-            tensor.raw_data = _section(files[location], entries, tensor, path)
-            tensor.ClearField("external_data")
-            tensor.data_location = TensorProto.DEFAULT
-    yield from (files[name] for name in sorted(files))
+            place, content = beside.place(tensor)
+            if place.length > wire.LARGE:
+                mapped.refer(tensor, place)
+            else:
+                _take_in(tensor, content)
+    room = _MOST_INSIDE_NODES
+    for tensor in _inner_tensors(proto):
+        if tensor.data_location == TensorProto.EXTERNAL:
+            place, content = beside.place(tensor)
+            room -= place.length
+            if room < 0:
+                what = f"tensors inside nodes hold more than {_MOST_INSIDE_NODES >> 20} MiB"
+                hint = "make them initializers of the graph"
+                raise BadInput(what, where=f"{path}, tensor {tensor.name!r}", hint=hint)
+            _take_in(tensor, content)
+    yield from (beside.files[name] for name in sorted(beside.files))
 
 
-def _external_file(path: Path, location: str, tensor: str) -> bytes:
-    folder = path.parent.resolve()
-    where = f"{path}, tensor {tensor!r}"
-    try:
-        found = (folder / location).resolve()
-        inside = bool(location) and found.is_relative_to(folder) and not Path(location).is_absolute()
-        if not inside:
-            raise BadInput(f"its data lies outside the model's folder: {location!r}", where=where)
-        return found.read_bytes()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        hint = "put the data file beside the model"
-        raise BadInput(f"its data file {location!r} cannot be read: {reason}", where=where, hint=hint) from None
+def _take_in(tensor: TensorProto, content: memoryview) -> None:
+    tensor.raw_data = bytes(content)
+    tensor.ClearField("external_data")
+    tensor.data_location = TensorProto.DEFAULT
 
 
-def _section(content: bytes, entries: dict[str, str], tensor: TensorProto, path: Path) -> bytes:
+def _section(size: int, entries: dict[str, str], tensor: TensorProto, path: Path) -> tuple[int, int]:
+    """Offset and length in a file of `size` bytes."""
     try:
         offset = int(entries.get("offset") or 0)
-        length = int(entries.get("length") or len(content) - offset)
+        length = int(entries.get("length") or size - offset)
     except ValueError:
         offset, length = -1, -1
-    if not 0 <= offset <= offset + length <= len(content):
-        what = f"bytes {offset}..{offset + length} are not in its data file of {len(content)} bytes"
+    if not 0 <= offset <= offset + length <= size:
+        what = f"bytes {offset}..{offset + length} are not in its data file of {size} bytes"
         raise BadInput(what, where=f"{path}, tensor {tensor.name!r}", hint=RE_EXPORT)
-    return content[offset : offset + length]
+    return offset, length
 
 
 # tensors
 
 
 def _tensors(proto: onnx.ModelProto) -> Iterator[TensorProto]:
-    yield from _graph_tensors(proto.graph)
+    yield from proto.graph.initializer
+    yield from _inner_tensors(proto)
+
+
+def _inner_tensors(proto: onnx.ModelProto) -> Iterator[TensorProto]:
+    """All but the graph's initializers."""
+    yield from _sparse_tensors(proto.graph)
+    yield from _node_tensors(proto.graph.node)
     for function in proto.functions:
         yield from _node_tensors(function.node)
 
 
 def _graph_tensors(graph: onnx.GraphProto) -> Iterator[TensorProto]:
     yield from graph.initializer
+    yield from _sparse_tensors(graph)
+    yield from _node_tensors(graph.node)
+
+
+def _sparse_tensors(graph: onnx.GraphProto) -> Iterator[TensorProto]:
     for sparse in graph.sparse_initializer:
         yield from (sparse.values, sparse.indices)
-    yield from _node_tensors(graph.node)
 
 
 def _node_tensors(nodes: Iterator[onnx.NodeProto]) -> Iterator[TensorProto]:
@@ -164,6 +219,8 @@ def _sizes(tensor: TensorProto) -> tuple[int, int]:
     elements = 1
     for dim in tensor.dims:
         elements *= dim
+    if (place := mapped.place(tensor)) is not None:
+        return place.length, -(-elements * ir.DataType(tensor.data_type).bitwidth // 8)
     if tensor.HasField("raw_data"):
         return len(tensor.raw_data), -(-elements * ir.DataType(tensor.data_type).bitwidth // 8)
     typed = getattr(tensor, onnx.helper.tensor_dtype_to_field(tensor.data_type))

@@ -1,60 +1,132 @@
-"""A model written to a file without a copy of its weights: protobuf's wire format, as far as that takes.
+"""Protobuf's wire format, as far as weights need it to be read and written without a copy.
 
 A message is its fields one after another, in any order; a field that is a message or bytes is a key, a length and the
-content (Protocol Buffers, "Encoding"). So weights go from where they lie to the end of the graph in the file.
+content (Protocol Buffers, "Encoding").
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import onnx
 from google.protobuf.message import Message  # type: ignore[import-untyped]
-from onnx_ir import Model, Tensor, serde
 
-_DELIMITED = 2
-"""The wire type of messages and bytes."""
-_LARGE = 1024
-"""Bytes up to which a weight is written with the rest."""
-
-
-def write(model: Model, path: Path) -> None:
-    """Write the model, weights inside. Equal models give equal bytes."""
-    bare = model.clone()
-    inner = {name: v.const_value for name, v in bare.graph.initializers.items() if not v.is_graph_input()}
-    weights = {name: held for name, held in inner.items() if isinstance(held, Tensor) and held.nbytes > _LARGE}
-    for name in weights:
-        del bare.graph.initializers[name]
-    whole = serde.serialize_model(bare)
-    graph = _encoded(whole.graph)
-    whole.ClearField("graph")
-    heads = [(_head(name, tensor), tensor) for name, tensor in weights.items()]
-    size = len(graph) + sum(len(head) + tensor.nbytes for head, tensor in heads)
-    with path.open("wb") as stream:
-        stream.write(_encoded(whole) + _field(onnx.ModelProto, "graph", size) + graph)
-        for head, tensor in heads:
-            stream.write(head)
-            tensor.tofile(stream)
+LARGE = 1024
+"""Bytes up to which a weight is read and written with the rest."""
+_VARINT, _EIGHT_BYTES, _DELIMITED, _FOUR_BYTES = 0, 1, 2, 5
+"""Wire types; delimited are messages, bytes and strings."""
+_LONGEST_VARINT = 10
 
 
-def _head(name: str, tensor: Tensor[Any]) -> bytes:
-    """What stands before an initializer's bytes."""
-    described = onnx.TensorProto(name=name, data_type=tensor.dtype.value, dims=tensor.shape.numpy())
-    inner = _encoded(described) + _field(onnx.TensorProto, "raw_data", tensor.nbytes)
-    return _field(onnx.GraphProto, "initializer", len(inner) + tensor.nbytes) + inner
+class Field(NamedTuple):
+    """Where a field lies: its key at `start`, its content from `body` to `end`."""
+
+    number: int
+    kind: int
+    start: int
+    body: int
+    end: int
 
 
-def _field(message: type[Message], name: str, size: int) -> bytes:
+class Section(NamedTuple):
+    """Where the raw data of an initializer lies in the model file, in bytes."""
+
+    offset: int
+    length: int
+
+
+def skim(data: memoryview) -> tuple[bytes, dict[int, Section]]:
+    """The encoded model without the raw data of its large initializers, and where those lie.
+
+    The sections' keys are the initializers' places in the graph's list. Raises ValueError when the data is malformed.
+    """
+    pieces: list[bytes | memoryview] = []
+    sections: dict[int, Section] = {}
+    count = 0
+    for field in fields(data, 0, len(data)):
+        if field.number == _number_of(onnx.ModelProto, "graph") and field.kind == _DELIMITED:
+            graph, count = _skim_graph(data, field, sections, count)
+            pieces += [key(onnx.ModelProto, "graph", len(graph)), graph]
+        else:
+            pieces.append(data[field.start : field.end])
+    return b"".join(pieces), sections
+
+
+def _skim_graph(data: memoryview, graph: Field, sections: dict[int, Section], count: int) -> tuple[bytes, int]:
+    """The graph without raw data; `count` initializers came before it."""
+    pieces: list[bytes | memoryview] = []
+    initializer = _number_of(onnx.GraphProto, "initializer")
+    kept = graph.body
+    for field in fields(data, graph.body, graph.end):
+        if field.number != initializer or field.kind != _DELIMITED:
+            continue
+        raw = _raw_data(data, field) if field.end - field.body > LARGE else None
+        if raw is not None:
+            sections[count] = Section(raw.body, raw.end - raw.body)
+            size = raw.start - field.body + field.end - raw.end
+            head = key(onnx.GraphProto, "initializer", size)
+            pieces += [data[kept : field.start], head, data[field.body : raw.start], data[raw.end : field.end]]
+            kept = field.end
+        count += 1
+    return b"".join([*pieces, data[kept : graph.end]]), count
+
+
+def _raw_data(data: memoryview, tensor: Field) -> Field | None:
+    """A tensor's one large field of raw data, if it has one and does not point elsewhere besides."""
+    found = list(fields(data, tensor.body, tensor.end))
+    elsewhere = {_number_of(onnx.TensorProto, name) for name in ("external_data", "data_location")}
+    raw = [f for f in found if f.number == _number_of(onnx.TensorProto, "raw_data")]
+    alone = len(raw) == 1 and not any(f.number in elsewhere for f in found)
+    return raw[0] if alone and raw[0].kind == _DELIMITED and raw[0].end - raw[0].body > LARGE else None
+
+
+def fields(data: memoryview, start: int, end: int) -> Iterator[Field]:
+    """The fields of a message that lies between `start` and `end`. Raises ValueError when it is malformed."""
+    while start < end:
+        head, body = _read_varint(data, start, end)
+        kind = head & 7
+        if kind == _DELIMITED:
+            size, body = _read_varint(data, body, end)
+            stop = body + size
+        elif kind == _VARINT:
+            stop = _read_varint(data, body, end)[1]
+        elif kind in (_EIGHT_BYTES, _FOUR_BYTES):
+            stop = body + (8 if kind == _EIGHT_BYTES else 4)
+        else:
+            raise ValueError(f"wire type {kind}")
+        if stop > end:
+            raise ValueError("a field reaches beyond its message")
+        yield Field(head >> 3, kind, start, body, stop)
+        start = stop
+
+
+def _read_varint(data: memoryview, start: int, end: int) -> tuple[int, int]:
+    """The number at `start`, and where it ends."""
+    number = 0
+    for place in range(start, min(end, start + _LONGEST_VARINT)):
+        byte = data[place]
+        number |= (byte & 0x7F) << 7 * (place - start)
+        if byte < 0x80:
+            return number, place + 1
+    raise ValueError("a number without end")
+
+
+def key(message: type[Message], name: str, size: int) -> bytes:
     """Key and length of a field with `size` bytes of content."""
-    return _varint(message.DESCRIPTOR.fields_by_name[name].number << 3 | _DELIMITED) + _varint(size)
+    return varint(_number_of(message, name) << 3 | _DELIMITED) + varint(size)
 
 
-def _varint(number: int) -> bytes:
+def varint(number: int) -> bytes:
     """Seven bits a byte, the lowest first; the eighth bit says that more follow."""
     count = max(1, -(-number.bit_length() // 7))
     return bytes(number >> 7 * i & 0x7F | (0x80 if i + 1 < count else 0) for i in range(count))
 
 
-def _encoded(message: Message) -> bytes:
+def encoded(message: Message) -> bytes:
+    """The message's bytes, the same ones for equal messages."""
     return bytes(message.SerializeToString(deterministic=True))
+
+
+def _number_of(message: type[Message], name: str) -> int:
+    return int(message.DESCRIPTOR.fields_by_name[name].number)

@@ -8,7 +8,7 @@ import onnx_ir
 import pytest
 from onnx import numpy_helper, parser
 
-from effc.compiler import ir, wire
+from effc.compiler import ir, stored, wire
 
 RNG = np.random.default_rng(0)
 WEIGHTS = {
@@ -33,7 +33,7 @@ def model_with(tensor: onnx.TensorProto) -> onnx.ModelProto:
 
 def written(model: ir.Model, path: Path) -> onnx.ModelProto:
     before = ir.to_bytes(model)
-    wire.write(model, path)
+    stored.write(model, path)
     assert ir.to_bytes(model) == before
     found = onnx.load(path)
     onnx.checker.check_model(found, full_check=True)
@@ -67,4 +67,4 @@ def test_four_bits_and_words(tmp_path: Path) -> None:
 def test_lengths(size: int) -> None:
     from google.protobuf.internal.encoder import _VarintBytes  # type: ignore[import-untyped, attr-defined]
 
-    assert wire._varint(size) == _VarintBytes(size)
+    assert wire.varint(size) == _VarintBytes(size)
