@@ -205,3 +205,40 @@ def test_norm(opset: int, head: str, body: str, weights: dict[str, Dims], after:
     model = composed(proto, opset)
     assert ops(model) == sorted(after)
     assert_equal(proto, model)
+
+
+HEADS = "g (float[B,2,S,4] q, float[B,2,T,4] k, float[B,2,T,4] v) => (float[B,2,S,4] y) "
+ROWS_3 = "g (float[B,S,4] q, float[B,T,4] k, float[B,T,4] v) => (float[B,S,4] y) "
+WHOLE = "g (float[B,S,8] q, float[B,T,8] k, float[B,T,8] v) => (float[B,S,8] y) "
+SCALES = "<float c = {0.5}, float d = {2.0}, int64[4] split = {0,0,2,4}, int64[3] join = {0,0,8}> "
+TURNED = "t = Transpose<perm=[0,1,3,2]>(k) "
+SPLIT = "qs = Reshape(q, split) ks = Reshape(k, split) vs = Reshape(v, split) qh = Transpose<perm=[0,2,1,3]>(qs) vh = Transpose<perm=[0,2,1,3]>(vs) t = Transpose<perm=[0,2,3,1]>(ks) "
+JOIN = "p = Softmax(s) o = MatMul(p, vh) u = Transpose<perm=[0,2,1,3]>(o) y = Reshape(u, join)"
+KEPT = ["MatMul", "MatMul", "Softmax", "Transpose"]
+ATTENTION = [
+    ("plain", 23, HEADS, TURNED + "s = MatMul(q, t) p = Softmax(s) y = MatMul(p, v)", ["Attention"]),
+    ("scaled", 23, HEADS, TURNED + "m = MatMul(q, t) s = Div(m, d) p = Softmax(s) y = MatMul(p, v)", ["Attention"]),
+    ("both scaled", 24, HEADS, TURNED + "a = Mul(q, c) b = Mul(t, c) s = MatMul(a, b) p = Softmax(s) y = MatMul(p, v)", ["Attention"]),
+    ("mask of keys", 23, HEADS.replace("S", "3").replace(") =>", ", float[B,1,1,T] n) =>"), TURNED + "m = MatMul(q, t) e = Mul(m, c) s = Add(e, n) p = Softmax(s) y = MatMul(p, v)", ["Attention", "Expand"]),
+    ("mask of keys for queries of any number", 23, HEADS.replace(") =>", ", float[B,1,1,T] n) =>"), TURNED + "m = MatMul(q, t) s = Add(m, n) p = Softmax(s) y = MatMul(p, v)", [*KEPT, "Add"]),
+    ("mask of pairs", 23, HEADS.replace(") =>", ", float[S,T] n) =>"), TURNED + "m = MatMul(q, t) e = Mul(m, c) s = Add(n, e) p = Softmax<axis=3>(s) y = MatMul(p, v)", ["Attention"]),
+    ("one head", 23, ROWS_3, "t = Transpose<perm=[0,2,1]>(k) m = MatMul(q, t) s = Mul(m, c) p = Softmax(s) y = MatMul(p, v)", ["Attention"]),
+    ("all heads", 23, WHOLE, SPLIT + "m = MatMul(qh, t) s = Div(m, d) " + JOIN, ["Attention"]),
+    ("all heads, masked", 23, WHOLE.replace(") =>", ", float[B,1,S,T] n) =>"), SPLIT + "m = MatMul(qh, t) e = Div(m, d) s = Add(e, n) " + JOIN, ["Attention"]),
+    ("below its opset", 22, HEADS, TURNED + "s = MatMul(q, t) p = Softmax(s) y = MatMul(p, v)", KEPT),
+    ("softmax over queries", 23, HEADS, TURNED + "s = MatMul(q, t) p = Softmax<axis=2>(s) y = MatMul(p, v)", KEPT),
+    ("weights an output", 23, HEADS.replace("] y)", "] y, float[B,2,S,T] p)"), TURNED + "s = MatMul(q, t) p = Softmax(s) y = MatMul(p, v)", KEPT),
+    ("keys of one for all", 23, HEADS.replace("float[B,2,T,4] k", "float[1,2,T,4] k"), TURNED + "s = MatMul(q, t) p = Softmax(s) y = MatMul(p, v)", KEPT),
+    ("a mask that widens", 23, HEADS.replace("[B,2,S,4] q", "[B,2,1,4] q").replace(") =>", ", float[5,T] n) =>").replace("[B,2,S,4] y", "[B,2,5,4] y"), TURNED + "m = MatMul(q, t) s = Add(m, n) p = Softmax(s) y = MatMul(p, v)", [*KEPT, "Add"]),
+    ("not transposed", 23, HEADS.replace("[B,2,T,4] k", "[B,2,4,T] k"), "s = MatMul(q, k) p = Softmax(s) y = MatMul(p, v)", ["MatMul", "MatMul", "Softmax"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("opset", "head", "body", "after"), [row[1:] for row in ATTENTION], ids=[row[0] for row in ATTENTION]
+)
+def test_attention(opset: int, head: str, body: str, after: list[str]) -> None:
+    proto = build(f"{head}{SCALES}{{ {body} }}", opset)
+    model = composed(proto, opset)
+    assert ops(model) == sorted(after)
+    assert_equal(proto, model)
