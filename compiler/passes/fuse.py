@@ -9,7 +9,7 @@ import numpy as np
 
 from effc.compiler import ir
 from effc.compiler.passes import affine, hard, pads
-from effc.compiler.passes.rewrite import each, input_at, is_float, is_private, is_row, maker, replace, scalar
+from effc.compiler.passes.rewrite import bypass, each, input_at, is_float, is_private, is_row, maker, replace, scalar
 from effc.compiler.phase import Step
 
 
@@ -66,8 +66,10 @@ def clamp_chain(node: ir.Node) -> bool:
 
 
 def clamp_form(node: ir.Node) -> bool:
-    """Clip(x, 0, infinity) and Max(x, 0) are Relu(x)."""
-    found = _limits(node)
+    """Clip(x, 0, infinity) and Max(x, 0) are Relu(x); without limits they are x."""
+    found, x = _limits(node), node.inputs[0]
+    if found == (-math.inf, math.inf) and x is not None and node.op_type != "Relu":
+        return bypass(node, x)
     if found is None or found[0] != 0.0 or not is_float(node.outputs[0]) or math.isfinite(_within(node, found[1])):
         return False
     return replace(node, "Relu", [node.inputs[0]])
@@ -105,5 +107,5 @@ _OTHERS = (
     Step("pads", each(pads.into_window, "Conv", "MaxPool", "AveragePool")),
     *hard.STEPS,
     Step("clamp chains", each(clamp_chain, *_CLAMPS)),
-    Step("clamp to relu", each(clamp_form, "Clip", "Max")),
+    Step("clamp to relu", each(clamp_form, "Clip", "Max", "Min")),
 )

@@ -113,7 +113,7 @@ def test_function(opset: int, body: str, after: list[str]) -> None:
     assert_equal(proto, model)
 
 
-LINE = "<float eps = {1e-5}, int64[1] last = {-1}, int64[1] first = {1}, int64[2] pixels = {2,3}, int64[2] lasts = {1,2}, float two = {2.0}, float one = {1.0}, float half = {0.5}, float mhalf = {-0.5}, float[1] tiny = {1e-12}, float six = {6.0}, int64[2] flat = {-1,8}> "
+LINE = "<float eps = {1e-5}, int64[1] last = {-1}, int64[1] first = {1}, int64[2] pixels = {2,3}, int64[2] lasts = {1,2}, float two = {2.0}, float one = {1.0}, float half = {0.5}, float mhalf = {-0.5}, float[1] tiny = {1e-12}, float six = {6.0}, float eight = {8.0}, float zero = {0.0}, int64[2] flat = {-1,8}, int64[3] unflat = {-1,1,8}, float lowest = {-inf}> "
 ROWS = "g (float[N,8] x) => (float[N,8] y) " + LINE
 SUMS = "g (float[N,6,8] x) => (float y) " + LINE
 REDUCTIONS = [
@@ -127,6 +127,8 @@ REDUCTIONS = [
     ("sum of sums", SUMS, "r = ReduceSum(x, last) y = ReduceSum(r, first)", ["ReduceSum"]),
     ("dropped dims", SUMS, "r = ReduceMax(x, first) y = Reshape(r, flat)", ["ReduceMax"]),
     ("softmax", ROWS, "e = Exp(x) s = ReduceSum(e, last) y = Div(e, s)", ["Softmax"]),
+    ("kept dims", SUMS, "r = ReduceMax<keepdims=0>(x, first) y = Reshape(r, unflat)", ["ReduceMax"]),
+    ("softmax, dims put back", ROWS, "m = ReduceMax<keepdims=0>(x, last) f = Max(m, lowest) g = Unsqueeze(f, last) d = Sub(x, g) e = Exp(d) s = ReduceSum<keepdims=0>(e, last) t = Unsqueeze(s, last) y = Div(e, t)", ["Softmax"]),
     ("softmax, shifted", ROWS, "m = ReduceMax(x, last) d = Sub(x, m) e = Exp(d) s = ReduceSum(e, last) y = Div(e, s)", ["Softmax"]),
     ("log softmax", ROWS, "s = Softmax(x) y = Log(s)", ["LogSoftmax"]),
     ("log softmax by sum", ROWS, "e = Exp(x) s = ReduceSum(e, last) l = Log(s) y = Sub(x, l)", ["LogSoftmax"]),
@@ -157,6 +159,8 @@ def test_reduction(head: str, body: str, after: list[str]) -> None:
 
 TOKENS, PLANES = "g (float[N,6,8] x) => (float[N,6,8] y) " + LINE, "g (float[N,6,5,8] x) => (float[N,6,5,8] y) " + LINE
 MEAN = "m = ReduceMean(x, last) d = Sub(x, m) q = Pow(d, two) v = ReduceMean(q, last) a = Add(v, eps) r = Sqrt(a) "
+FAST = "m = ReduceMean(x, last) q = Mul(x, x) e = ReduceMean(q, last) f = Mul(m, m) v = Sub(e, f) g = Relu(v) a = Add(g, eps) r = Sqrt(a) d = Sub(x, m) "
+FAST_FLAT = "m = ReduceMean<keepdims=0>(x, last) q = Mul(x, x) s = ReduceSum<keepdims=0>(q, last) e = Div(s, eight) f = Mul(m, m) v = Sub(e, f) g = Max(v, zero) h = Unsqueeze(g, last) a = Add(h, eps) r = Sqrt(a) o = Unsqueeze(m, last) d = Sub(x, o) "
 SQUARE = "q = Pow(x, two) v = ReduceMean(q, last) a = Add(v, eps) r = Sqrt(a) "
 SPOTS = MEAN.replace("last", "pixels")
 GROUPED = "p = Reshape(x, split) i = InstanceNormalization(p, ones, zeros) u = Shape(x) t = Reshape(i, u) "
@@ -173,6 +177,8 @@ NORMS = [
     ("layer norm, factor of an outer axis", 17, PLANES, MEAN + "n = Div(d, r) y = Mul(n, w)", {"w": (6, 1, 1)}, ["LayerNormalization", "Mul"]),
     ("layer norm and a residual", 17, TOKENS, MEAN + "n = Div(d, r) k = Mul(n, w) c = Add(k, b) y = Add(c, x)", {"w": (8,), "b": (8,)}, ["Add", "LayerNormalization"]),
     ("layer norm, factor of an input", 17, "g (float[N,6,8] x, float[N,1,8] w) => (float[N,6,8] y) " + LINE, MEAN + "n = Div(d, r) y = Mul(n, w)", {}, ["LayerNormalization", "Mul"]),
+    ("layer norm by squares", 17, TOKENS, FAST + "n = Div(d, r) k = Mul(n, w) y = Add(k, b)", {"w": (8,), "b": (8,)}, ["LayerNormalization"]),
+    ("layer norm by squares, dims put back", 17, TOKENS, FAST_FLAT + "n = Div(w, r) k = Mul(d, n) y = Add(k, b)", {"w": (8,), "b": (8,)}, ["LayerNormalization"]),
     ("layer norm below its opset", 16, TOKENS, MEAN + "y = Div(d, r)", {}, ["Add", "Div", "Pow", "ReduceMean", "ReduceMean", "Sqrt", "Sub"]),
     ("rms norm", 23, TOKENS, SQUARE + "n = Div(x, r) y = Mul(n, w)", {"w": (8,)}, ["RMSNormalization"]),
     ("rms norm by product", 23, TOKENS, SQUARE.replace("Pow(x, two)", "Mul(x, x)") + "i = Div(one, r) n = Mul(x, i) y = Mul(w, n)", {"w": (8,)}, ["RMSNormalization"]),

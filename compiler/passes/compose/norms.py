@@ -9,37 +9,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from effc.compiler import ir
-from effc.compiler.passes.compose.reduced import Reduced, reduced
-from effc.compiler.passes.compose.reductions import squared
+from effc.compiler.passes.compose.spreads import Spread, spread
 from effc.compiler.passes.compose.vectors import Fit, Held, over_channels, over_last
 from effc.compiler.passes.polynomials import ONE, UNIT, Expansion, Fraction, encloses, monomial, readers
-from effc.compiler.passes.rewrite import each, is_float, maker, only_reader, replace, scalar
+from effc.compiler.passes.rewrite import each, is_float, maker, only_reader, replace
 from effc.compiler.phase import Step
 
-_MEANS = ("ReduceMean", "GlobalAveragePool")
 _ROUNDED = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
 """What LayerNormalization computes in float32 without a loss."""
 MAX_ONES = 4096
 """Elements of a scale that is made for nothing but the op's sake."""
-
-
-@dataclass(frozen=True)
-class Spread:
-    """A node that gives sqrt(mean((x - centre)^2) + epsilon) along `axes`.
-
-    Attributes:
-        centre: the mean of x, None where nothing is taken off.
-        power: to which x - centre is multiplied by the node's output: -1, or 1 where that is the reciprocal.
-        nodes: those that compute it.
-    """
-
-    node: ir.Node
-    x: ir.Value
-    centre: ir.Value | None
-    axes: tuple[int, ...]
-    epsilon: float
-    power: int
-    nodes: tuple[ir.Node, ...]
 
 
 @dataclass(frozen=True)
@@ -50,38 +29,6 @@ class Normalized:
     spread: Spread
     scale: Held
     shift: Held
-
-
-def spread(node: ir.Node) -> Spread | None:
-    """A Sqrt or Pow as the end of a standard deviation or of a root mean square."""
-    power = {"Sqrt": -1, "Pow": _root_power(node)}[node.op_type]
-    add = maker(node.inputs[0], "Add")
-    epsilon = 0.0 if add is None else scalar(add.inputs[1])
-    variance = reduced(node.inputs[0] if add is None else add.inputs[0], *_MEANS)
-    deviation = None if variance is None else squared(variance.x)
-    if not power or epsilon is None or epsilon < 0.0 or variance is None or deviation is None or not variance.keepdims:
-        return None
-    square = variance.x.producer()
-    nodes = [made for made in (node, add, variance.node, square) if made is not None]
-    difference = maker(deviation, "Sub")
-    mean = None if difference is None else _mean(difference, variance)
-    if difference is None or mean is None:
-        return Spread(node, deviation, None, variance.axes, epsilon, power, tuple(nodes))
-    return Spread(node, mean.x, mean.value, variance.axes, epsilon, power, (*nodes, difference, mean.node))
-
-
-def _root_power(node: ir.Node) -> int:
-    if node.op_type != "Pow" or len(node.inputs) < 2:
-        return 0
-    return {0.5: -1, -0.5: 1}.get(scalar(node.inputs[1]) or 0.0, 0)
-
-
-def _mean(difference: ir.Node, variance: Reduced) -> Reduced | None:
-    """The mean of x where the node is x - mean(x) along the same axes."""
-    mean = reduced(difference.inputs[1], *_MEANS)
-    if mean is None or mean.x is not difference.inputs[0] or mean.axes != variance.axes or not mean.keepdims:
-        return None
-    return mean
 
 
 def ends(node: ir.Node) -> Iterator[Normalized]:

@@ -42,6 +42,14 @@ def of(node: ir.Node) -> Reduced | None:
     return Reduced(node, x, axes, node.op_type == "GlobalAveragePool" or ir.attr_int(node, "keepdims", 1) == 1)
 
 
+def dims_of(found: Reduced, keepdims: bool) -> tuple[int | str, ...] | None:
+    """The shape that the reduction gives, or would give."""
+    dims = ir.shape(found.x)
+    if dims is None:
+        return None
+    return tuple(d for axis, dim in enumerate(dims) for d in ((1,) * keepdims if axis in found.axes else (dim,)))
+
+
 def axes_of(node: ir.Node) -> tuple[int, ...] | None:
     """The axes, all of them where none are given; None where they or the rank are not constant."""
     rank, given = ir.rank(node.inputs[0]), input_at(node, 1)

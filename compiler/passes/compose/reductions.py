@@ -100,16 +100,15 @@ def nested(node: ir.Node) -> bool:
     return replace(node, node.op_type, [inner.x, constant(node, "axes", axes)], {"keepdims": int(outer.keepdims)})
 
 
-def dropped_dims(node: ir.Node) -> bool:
-    """A reduction that keeps its dims as 1, and a Reshape that drops them, is one that does not keep them."""
+def other_dims(node: ir.Node) -> bool:
+    """A reduction and a Reshape that drops the dims which it kept, or puts them back, is one that does it itself."""
     found = reduced(node.inputs[0], *reductions.OPS)
-    dims = None if found is None else ir.shape(found.x)
-    if found is None or dims is None or not found.keepdims or not is_private(found.value):
+    if found is None or not is_private(found.value):
         return False
-    left = tuple(d for axis, d in enumerate(dims) if axis not in found.axes)
-    if not fill_alike(left, ir.shape(node.outputs[0])):
+    if not fill_alike(reductions.dims_of(found, not found.keepdims), ir.shape(node.outputs[0])):
         return False
-    return replace(node, found.node.op_type, list(found.node.inputs), {**found.node.attributes, "keepdims": 0})
+    attributes = {**found.node.attributes, "keepdims": int(not found.keepdims)}
+    return replace(node, found.node.op_type, list(found.node.inputs), attributes)
 
 
 # softmax
@@ -177,14 +176,14 @@ def _is_tiny(clamp: ir.Node) -> bool:
 
 
 STEPS = (
+    Step("mean", each(mean, "Mul", "Div")),
     Step("reductions of functions", each(of_function, "ReduceSum")),
     Step("root of squares", each(root_of_squares, "Sqrt")),
     Step("softmax", each(softmax, "Div"), since=13),
     Step("log of sum", each(log_of_sum, "Log")),
     Step("log softmax", each(log_softmax, "Log")),
     Step("log softmax by sum", each(log_softmax_by_sum, "Sub"), since=13),
-    Step("mean", each(mean, "Mul", "Div")),
     Step("nested reductions", each(nested, *_NESTING)),
-    Step("dropped dims", each(dropped_dims, "Reshape")),
+    Step("reductions and their dims", each(other_dims, "Reshape")),
     Step("unit vectors", each(normalized, "Div")),
 )
