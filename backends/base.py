@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 import effc.backends
 from effc.core.artifact import Artifact
-from effc.core.errors import BackendMissing, BadInput, Refusal
+from effc.core.errors import BackendMissing, BadInput, Caution, Refusal
 from effc.core.manifest import TensorInfo
 from effc.core.options import EngineOptions, Profile, Tuning
 from effc.core.progress import Progress
@@ -181,6 +181,17 @@ class Sealing(Protocol):
 
     def finish(self, folder: Path, target: Target, options: EmitOptions) -> tuple[str, ...]:
         """Make the main file from `typed.onnx`; names of the files written, the main one first."""
+
+
+@runtime_checkable
+class Cautious(Protocol):
+    """A backend that has slow kernels beside its fast ones."""
+
+    def cautions(self, model: ir.Model, target: Target) -> tuple[Caution, ...]:
+        """Every node of a legalized model that the target takes with a slow kernel; no library is needed.
+
+        What stays in float32 in a quantized or narrow target is not among them: scheme and narrowing tell that.
+        """
 
 
 @cache

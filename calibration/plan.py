@@ -13,7 +13,7 @@ from effc.compiler.passes.rewrite import only_reader
 from effc.compiler.ranges import Range
 
 _NO_RULE = OpRule()
-_OTHER_FLOATS = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE)
+OTHER_FLOATS = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE)
 """Nodes on these stay as they are: Q/DQ stand for float32."""
 _DATA_INPUTS = {"Clip": 1, "Pad": 1, "Resize": 1, "Reshape": 1, "Slice": 1, "Dropout": 1}
 """Ops whose later float inputs are parameters of the op, not data."""
@@ -95,15 +95,15 @@ def _is_float(value: ir.Value | None) -> bool:
 def _wanted(node: ir.Node, scheme: Scheme) -> bool:
     if node.domain not in ("", "ai.onnx") or node.op_type not in scheme.ops or not scheme.accepts(node):
         return False
-    if any(v is not None and v.dtype in _OTHER_FLOATS for v in (*node.inputs, *node.outputs)):
+    if any(v is not None and v.dtype in OTHER_FLOATS for v in (*node.inputs, *node.outputs)):
         return False
     rule = scheme.ops[node.op_type]
     if rule.weight is not None and not has_weight(node, rule):
         return False
-    return node.op_type != "Gemm" or _is_plain(node)
+    return node.op_type != "Gemm" or is_plain(node)
 
 
-def _is_plain(gemm: ir.Node) -> bool:
+def is_plain(gemm: ir.Node) -> bool:
     """x @ w + b without the factors that int32 biases could not follow, and with one b for all rows."""
     factors = ir.attr_float(gemm, "alpha", 1.0), ir.attr_float(gemm, "beta", 1.0)
     bias = ir.shape(gemm.inputs[2]) if len(gemm.inputs) > 2 else None

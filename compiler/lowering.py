@@ -10,8 +10,21 @@ from effc.compiler import ir
 from effc.core.errors import Refusal
 
 Lower = TypeVar("Lower", bound=Callable[..., object])
-Check = Callable[[ir.Node], str | None]
-"""Looks at a node and returns the reason it cannot be lowered, or None."""
+
+
+@dataclass(frozen=True)
+class Why:
+    """Why a node is not taken, and what a person can do about it, where there is something."""
+
+    reason: str
+    hint: str = ""
+
+
+FOREIGN = "export it in ONNX's own operators"
+"""What to do about operators of another domain."""
+Check = Callable[[ir.Node], Why | None]
+"""Looks at a node and tells why it cannot be lowered, None where it can."""
+_UNWRITTEN = Why("no lowering is written for it")
 
 
 @dataclass(frozen=True)
@@ -29,10 +42,10 @@ class OpTable(Generic[Lower]):
 
     backend: str
     entries: dict[str, Lowering[Lower]] = field(default_factory=dict)
-    reasons: dict[str, str] = field(default_factory=dict)
+    reasons: dict[str, Why] = field(default_factory=dict)
 
     def op(self, *names: str, check: Check | None = None) -> Callable[[Lower], Lower]:
-        """Decorator: the function lowers these ops. `check` returns the reason for a refusal or None."""
+        """Decorator: the function lowers these ops. `check` tells why not, or None."""
 
         def register(function: Lower) -> Lower:
             for name in names:
@@ -43,9 +56,9 @@ class OpTable(Generic[Lower]):
 
         return register
 
-    def refuse(self, reason: str, *names: str) -> None:
+    def refuse(self, reason: str, *names: str, hint: str = "") -> None:
         """State why ops have no lowering, where there is more to say than that."""
-        self.reasons.update(dict.fromkeys(names, reason))
+        self.reasons.update(dict.fromkeys(names, Why(reason, hint)))
 
     def __contains__(self, op: str) -> bool:
         return op in self.entries
@@ -59,12 +72,13 @@ class OpTable(Generic[Lower]):
     def refusal(self, node: ir.Node) -> Refusal | None:
         """Why this node cannot be lowered, or None when it can."""
         if node.domain not in ("", "ai.onnx"):
-            reason: str | None = f"the operator domain {node.domain!r} is not known"
+            why: Why | None = Why(f"the operator domain {node.domain!r} is not known", FOREIGN)
         elif node.op_type in self.entries:
-            reason = self.entries[node.op_type].check(node)
+            why = self.entries[node.op_type].check(node)
         else:
-            reason = self.reasons.get(node.op_type, "no lowering is written for it")
-        return None if reason is None else Refusal(node.name or node.outputs[0].name or "?", node.op_type, reason)
+            why = self.reasons.get(node.op_type, _UNWRITTEN)
+        name = node.name or node.outputs[0].name or "?"
+        return None if why is None else Refusal(name, node.op_type, why.reason, why.hint)
 
     def refusals(self, nodes: Iterable[ir.Node]) -> tuple[Refusal, ...]:
         """Every node that cannot be lowered, in graph order."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from effc.compiler import ir
+from effc.compiler.lowering import FOREIGN
 from effc.core.errors import Refusal
 
 _DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft", "com.microsoft.nchwc"})
@@ -11,7 +12,7 @@ _DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft", "com.microso
 def refusals(model: ir.Model) -> tuple[Refusal, ...]:
     """Every node of a domain that the runtime does not know, in graph order."""
     return tuple(
-        Refusal(node.name or "?", node.op_type, f"the operator domain {node.domain!r} is not known")
+        Refusal(node.name or "?", node.op_type, f"the operator domain {node.domain!r} is not known", FOREIGN)
         for node in model.graph
         if node.domain not in _DOMAINS
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from effc.backends.base import EmitOptions, Emitted, Feeds, TargetInfo
 from effc.core.artifact import Artifact
-from effc.core.errors import Refusal
+from effc.core.errors import Caution, Refusal
 from effc.core.target import Target
 
 if TYPE_CHECKING:
@@ -69,6 +69,13 @@ class TfliteBackend:
             return (Refusal("graph", "model", "it has no inputs, so there is nothing for LiteRT to run"),)
         own = (*_symbolic_inputs(model.graph.inputs), *TABLE.refusals(_lowered(model.graph)))
         return (*own, *_foreign_quantization(model.graph), *_empty(model.graph))
+
+    def cautions(self, model: ir.Model, target: Target) -> tuple[Caution, ...]:
+        """Nodes that XNNPACK does not take."""
+        del target
+        from effc.backends.tflite.delegated import cautions
+
+        return tuple(cautions(model.graph))
 
     def emit(self, model: ir.Model, target: Target, options: EmitOptions, folder: Path) -> Emitted:
         """Write `model.tflite`."""

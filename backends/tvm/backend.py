@@ -11,7 +11,7 @@ from effc.backends.base import EmitOptions, Emitted, Feeds, TargetInfo
 from effc.backends.tvm.cpu import ARM64, HALF, X86
 from effc.core import host
 from effc.core.artifact import Artifact
-from effc.core.errors import Refusal
+from effc.core.errors import Caution, Refusal
 from effc.core.target import Target
 
 if TYPE_CHECKING:
@@ -77,6 +77,13 @@ class TvmBackend:
         from effc.backends.tvm.support import refusals
 
         return refusals(model)
+
+    def cautions(self, model: ir.Model, target: Target) -> tuple[Caution, ...]:
+        """Nodes that run in TVM's own operators, as their importer and a plain schedule make them."""
+        del target
+        from effc.backends.tvm.support import unscheduled
+
+        return tuple(unscheduled(model))
 
     def emit(self, model: ir.Model, target: Target, options: EmitOptions, folder: Path) -> Emitted:
         """Compile and link `model.so` in a child."""

@@ -26,6 +26,18 @@ AllClassNMS BiasGelu EmbedLayerNormalization FastGelu MatMulInteger16 Scatter Sk
 """
 IMPORTED = frozenset(_IMPORTED.split())
 """Ops of opset 21 that the importer has and that we do not refuse as a whole."""
+_SCHEDULED = """
+Abs Add And ArgMax ArgMin AveragePool Cast Ceil Clip Concat Conv ConvTranspose Cos DequantizeLinear
+Div Dropout Elu Equal Erf Exp Expand Flatten Floor Gather Gelu Gemm GlobalAveragePool GlobalMaxPool Greater
+GreaterOrEqual HardSigmoid HardSwish Identity LayerNormalization LeakyRelu Less LessOrEqual Log LogSoftmax MatMul Max
+MaxPool Min Mish Mul Neg Not Or PRelu Pad Pow QuantizeLinear Reciprocal ReduceL1 ReduceL2 ReduceLogSum ReduceMax
+ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare Relu Reshape Resize Round Selu Sigmoid Sign Sin Slice Softmax
+Softplus Softsign Split Sqrt Squeeze Sub Tanh Transpose Unsqueeze Where Xor
+"""
+SCHEDULED = frozenset(_SCHEDULED.split())
+"""Ops with schedules of ours for some or all of their forms, or without any computation: views."""
+FIXED = frozenset({"Constant", "ConstantOfShape", "Shape", "Size"})
+"""Ops that are constants of a library, or next to nothing."""
 FOREIGN = frozenset(_FOREIGN.split())
 """Names that the importer has and that opset 21 has not."""
 WRONG = {

@@ -84,20 +84,50 @@ def narrow(
         ranges: least and greatest values by tensor name; tensors without one are judged by weights and rules alone.
         keep_float: globs of node names that stay in float32.
     """
-    made, form, observed = model.clone(), FORMATS[narrowing.dtype], observed or Observed()
+    observed = observed or Observed()
+    decided = decide(model, narrowing, ranges, keep_float, observed.delicate)
+    made, form = decided.model, FORMATS[narrowing.dtype]
+    borders = frozenset(_borders(made.graph, decided.found, form)) if narrowing.io else frozenset()
+    Retyping(made, decided.narrow, borders, Constants(form, observed.means, observed.kernels)).write()
+    ir.prune(made)
+    settle.settle(made, where="precision")
+    return Narrowed(made, decided.precision, decided.kept)
+
+
+@dataclass(frozen=True)
+class Decided:
+    """A copy of the model, its types as they were, with what `narrow` would make of it.
+
+    Attributes:
+        found: the range of every tensor of which one is known.
+        narrow: the nodes that are to compute in the narrow type.
+    """
+
+    model: ir.Model
+    found: Extents
+    narrow: frozenset[ir.Node]
+    precision: Mapping[str, str]
+    kept: Mapping[str, str]
+
+
+def decide(
+    model: ir.Model,
+    narrowing: Narrowing,
+    ranges: Mapping[str, Range],
+    keep_float: Sequence[str] = (),
+    delicate: Mapping[str, str] | None = None,
+) -> Decided:
+    """The decision alone; arguments as for `narrow`."""
+    made, form = model.clone(), FORMATS[narrowing.dtype]
     LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(made)
     if form is hazards.BFLOAT16:
         made.opset_imports[""] = max(made.opset_imports[""], BFLOAT16_OPSET)
     found = extents(made, ranges, form.largest)
-    reasons = _Judge(made, form, found).reasons(_Wishes(narrowing, tuple(keep_float), observed.delicate))
-    chosen = Placement(made.graph, reasons, narrowing.io).narrow()
+    reasons = _Judge(made, form, found).reasons(_Wishes(narrowing, tuple(keep_float), delicate or {}))
+    chosen = frozenset(Placement(made.graph, reasons, narrowing.io).narrow())
     kept = {node.name or "": reason or _NEIGHBOURS for node, reason in reasons.items() if node not in chosen}
     precision = {node.name or "": form.name if node in chosen else "float32" for node in reasons}
-    borders = frozenset(_borders(made.graph, found, form)) if narrowing.io else frozenset()
-    Retyping(made, chosen, borders, Constants(form, observed.means, observed.kernels)).write()
-    ir.prune(made)
-    settle.settle(made, where="precision")
-    return Narrowed(made, precision, kept)
+    return Decided(made, found, chosen, precision, kept)
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from effc.backends.tensorrt.support import rules_layers  # noqa: F401  (fills the table)
-from effc.backends.tensorrt.support.rules import TABLE, Why
+from effc.backends.tensorrt.support.rules import TABLE
 from effc.compiler import ir
+from effc.compiler.lowering import Why
 from effc.core.errors import Refusal
 from effc.core.target import Target
 
@@ -66,7 +67,7 @@ def _domain(node: ir.Node) -> Why | None:
 def _unknown_op(node: ir.Node) -> Why | None:
     if node.op_type in TABLE:
         return None
-    return Why(TABLE.reasons.get(node.op_type, "TensorRT's ONNX parser has no such operator"))
+    return TABLE.reasons.get(node.op_type) or Why("TensorRT's ONNX parser has no such operator")
 
 
 def _tensors(node: ir.Node) -> Why | None:

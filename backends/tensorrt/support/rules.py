@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
 from effc.compiler import ir
-from effc.compiler.lowering import OpTable
+from effc.compiler.lowering import OpTable, Why
 
 MAX_TOPK = 3840
 _FLOATS = frozenset({ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE})
 _INTEGERS = frozenset({ir.DataType.INT32, ir.DataType.INT64})
-
-
-@dataclass(frozen=True)
-class Why:
-    """Why a node is refused, and what to do."""
-
-    reason: str
-    hint: str = ""
 
 
 Rule = Callable[[ir.Node, str], Why | None]

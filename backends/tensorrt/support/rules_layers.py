@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from effc.backends.tensorrt.support.rules import TABLE, Why
+from effc.backends.tensorrt.support.rules import TABLE
 from effc.compiler import ir
+from effc.compiler.lowering import Why
 from effc.compiler.passes.rewrite import input_at
 
 _GATES = {"LSTM": 3, "GRU": 2, "RNN": 1}

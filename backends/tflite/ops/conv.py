@@ -8,15 +8,16 @@ from dataclasses import replace
 import numpy as np
 
 from effc.backends.tflite.emitter import Call, Constant
-from effc.backends.tflite.ops.table import TABLE, needs_constant, needs_float, needs_rank, needs_static
+from effc.backends.tflite.ops.table import FIX, TABLE, needs_constant, needs_float, needs_rank, needs_static
 from effc.backends.tflite.ops.windows import Window, padded
 from effc.backends.tflite.writer import Array, Quant
 from effc.compiler import ir
+from effc.compiler.lowering import Why
 
 INT8_VERSION = 3
 
 
-def _check(node: ir.Node) -> str | None:
+def _check(node: ir.Node) -> Why | None:
     return needs_float(node) or needs_rank(node, 4) or needs_static(node) or needs_constant(node, 1, 2)
 
 
@@ -51,18 +52,18 @@ def _fields(call: Call, window: Window, padding: str) -> dict[str, object]:
     }
 
 
-def _check_transposed(node: ir.Node) -> str | None:
+def _check_transposed(node: ir.Node) -> Why | None:
     dims = ir.shape(node.inputs[0])
     if dims is not None and not isinstance(dims[0], int):
-        return "TRANSPOSE_CONV states its output's batch, which is symbolic here; fix it with --shape"
+        return Why("TRANSPOSE_CONV states its output's batch, which is symbolic here", FIX)
     if ir.attr_int(node, "group", 1) != 1:
-        return "TRANSPOSE_CONV has no groups"
+        return Why("TRANSPOSE_CONV has no groups", "split it into one for each group")
     if any(d != 1 for d in ir.attr_ints(node, "dilations", (1, 1))):
-        return "TRANSPOSE_CONV has no dilation"
+        return Why("TRANSPOSE_CONV has no dilation")
     if "output_shape" in node.attributes:
-        return "its output_shape reaches beyond what its windows cover"
+        return Why("its output_shape reaches beyond what its windows cover")
     if any(p < o for p, o in zip(ir.attr_ints(node, "pads", (0,) * 4)[2:], _extra(node), strict=False)):
-        return "its output_padding reaches beyond its padding"
+        return Why("its output_padding reaches beyond its padding")
     return _check(node)
 
 
@@ -77,8 +78,7 @@ def conv_transpose(call: Call) -> None:
     window = Window.of(call.node, weight.values.shape[2:])
     batch, height, width, channels = call.out_dims()
     same = _is_same(window, call.dims()[1:3], (height, width))
-    full = tuple((n - 1) * s + k for n, s, k in zip(call.dims()[1:3], window.strides, window.kernel, strict=True))
-    written = (height, width) if same else full
+    written = (height, width) if same else _full(window, call.dims()[1:3])
     crops = written != (height, width)
     target = call.temp("full", (batch, *written, channels), call.out_quant()) if crops else call.out()
     size = call.emitter.int_vector("size", (batch, *written, channels))
@@ -94,6 +94,21 @@ def conv_transpose(call: Call) -> None:
     if crops:
         begin = call.emitter.int_vector("begin", (0, *window.before, 0))
         call.emit("SLICE", (target, begin, call.emitter.int_vector("size", (-1, height, width, channels))), "Slice")
+
+
+def is_cropped(node: ir.Node) -> bool:
+    """Whether a ConvTranspose of known dims needs the SLICE."""
+    dims, out = ir.static_shape_from(node.inputs[0], 2), ir.static_shape_from(node.outputs[0], 2)
+    kernel = ir.static_shape_from(node.inputs[1], 2)
+    if dims is None or out is None or kernel is None:
+        return False
+    window = Window.of(node, kernel)
+    return not _is_same(window, dims, out) and _full(window, dims) != out
+
+
+def _full(window: Window, inputs: Sequence[int]) -> tuple[int, ...]:
+    """All that the windows cover: (n - 1) s + k."""
+    return tuple((n - 1) * s + k for n, s, k in zip(inputs, window.strides, window.kernel, strict=True))
 
 
 def _is_same(window: Window, inputs: Sequence[int], outputs: Sequence[int]) -> bool:

@@ -10,6 +10,7 @@ from effc.backends.tflite.layout import to_last
 from effc.backends.tflite.ops.table import TABLE, needs_constant, needs_dtype, needs_float
 from effc.backends.tflite.writer import Array, TensorSpec
 from effc.compiler import ir
+from effc.compiler.lowering import Why
 from effc.compiler.passes.fuse import bounds
 
 UNARY = {
@@ -83,13 +84,13 @@ def _register_binary(op: str, builtin: str, kind: str) -> None:
         call.emit(builtin, (operand(call, 0), operand(call, 1)), kind)
 
 
-def _same_types(node: ir.Node) -> str | None:
+def _same_types(node: ir.Node) -> Why | None:
     return needs_dtype(node, ir.DataType.FLOAT, ir.DataType.INT32, ir.DataType.INT64)
 
 
-def _two_operands(node: ir.Node) -> str | None:
+def _two_operands(node: ir.Node) -> Why | None:
     if len(node.inputs) != 2:
-        return f"TFLite takes two operands, not {len(node.inputs)}"
+        return Why(f"TFLite takes two operands, not {len(node.inputs)}")
     if node.op_type in ("And", "Or"):
         return None
     if node.op_type == "Pow":
@@ -105,7 +106,7 @@ for _op, (_builtin, _kind) in BINARY.items():
     _register_binary(_op, _builtin, _kind)
 
 
-def _check_clip(node: ir.Node) -> str | None:
+def _check_clip(node: ir.Node) -> Why | None:
     return needs_float(node) or needs_constant(node, 1, 2)
 
 
@@ -149,8 +150,8 @@ def leaky_relu(call: Call) -> None:
     call.emit("LEAKY_RELU", (call.x(),), "LeakyRelu", 2 if call.integer else 1, alpha=alpha)
 
 
-def _check_elu(node: ir.Node) -> str | None:
-    return needs_float(node) if ir.attr_float(node, "alpha", 1.0) == 1.0 else "TFLite's ELU has alpha 1"
+def _check_elu(node: ir.Node) -> Why | None:
+    return needs_float(node) if ir.attr_float(node, "alpha", 1.0) == 1.0 else Why("TFLite's ELU has alpha 1")
 
 
 @TABLE.op("Elu", check=_check_elu)
@@ -165,10 +166,10 @@ def gelu(call: Call) -> None:
     call.emit("GELU", (call.x(),), "Gelu", approximate=ir.attr_str(call.node, "approximate", "none") == "tanh")
 
 
-def _check_prelu(node: ir.Node) -> str | None:
+def _check_prelu(node: ir.Node) -> Why | None:
     slope = ir.const(node.inputs[1])
     if slope is not None and slope.ndim == ir.rank(node.outputs[0]) and slope.shape[:1] not in ((), (1,)):
-        return "its slope differs over the batch"
+        return Why("its slope differs over the batch")
     return needs_float(node) or needs_constant(node, 1)
 
 
@@ -182,10 +183,10 @@ def prelu(call: Call) -> None:
     call.emit("PRELU", (call.x(), call.put("slope", data[0] if size > 1 else data)))
 
 
-def _check_cast(node: ir.Node) -> str | None:
+def _check_cast(node: ir.Node) -> Why | None:
     kinds = (ir.DataType.FLOAT, ir.DataType.INT32, ir.DataType.INT64, ir.DataType.BOOL, ir.DataType.UINT8)
     if node.outputs[0].dtype not in kinds:
-        return f"no cast to {node.outputs[0].dtype}"
+        return Why(f"no cast to {node.outputs[0].dtype}")
     return needs_dtype(node, *kinds)
 
 

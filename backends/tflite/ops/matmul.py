@@ -7,22 +7,23 @@ from effc.backends.tflite.emitter import Call, Constant
 from effc.backends.tflite.ops.conv import put_bias, put_weight
 from effc.backends.tflite.ops.table import TABLE, needs_constant, needs_float
 from effc.compiler import ir
+from effc.compiler.lowering import Why
 
 
-def _check_gemm(node: ir.Node) -> str | None:
+def _check_gemm(node: ir.Node) -> Why | None:
     if ir.attr_int(node, "transA", 0):
-        return "a transposed left side is not lowered"
+        return Why("a transposed left side is not lowered", "transpose it before the product")
     if ir.attr_float(node, "alpha", 1.0) != 1.0 or ir.attr_float(node, "beta", 1.0) != 1.0:
-        return "alpha and beta other than 1 are not lowered"
+        return Why("alpha and beta other than 1 are not lowered", "multiply apart")
     bias = node.inputs[2] if len(node.inputs) > 2 else None
     if bias is not None and any(d != 1 for d in (ir.shape(bias) or ())[:-1]):
-        return "its third input is a matrix, not a bias"
+        return Why("its third input is a matrix, not a bias", "add it apart")
     return needs_float(node) or needs_constant(node, 1, 2)
 
 
-def _check_matmul(node: ir.Node) -> str | None:
+def _check_matmul(node: ir.Node) -> Why | None:
     if any(v is not None and ir.rank(v) < 2 for v in node.inputs):
-        return "a product with a vector is not lowered"
+        return Why("a product with a vector is not lowered", "unsqueeze the vector first")
     return needs_float(node)
 
 

@@ -6,28 +6,30 @@ import numpy as np
 
 from effc.backends.tflite.emitter import Call
 from effc.backends.tflite.ops.conv import INT8_VERSION
-from effc.backends.tflite.ops.table import TABLE, needs_float, needs_rank, needs_static
+from effc.backends.tflite.ops.table import FIX, TABLE, needs_float, needs_rank, needs_static
 from effc.backends.tflite.ops.windows import Window, padded
 from effc.backends.tflite.writer import Quant
 from effc.compiler import ir
+from effc.compiler.lowering import Why
 
 
-def _check(node: ir.Node) -> str | None:
+def _check(node: ir.Node) -> Why | None:
     if any(d != 1 for d in ir.attr_ints(node, "dilations", (1, 1))):
-        return "TFLite's pools have no dilation"
+        return Why("TFLite's pools have no dilation")
     if len(node.outputs) > 1:
-        return "TFLite's MAX_POOL_2D gives no indices"
+        return Why("TFLite's MAX_POOL_2D gives no indices", "compute them apart")
     return needs_float(node) or needs_rank(node, 4) or needs_static(node) or _beyond(node)
 
 
-def _beyond(node: ir.Node) -> str | None:
+def _beyond(node: ir.Node) -> Why | None:
     """ONNX's shapes with `ceil_mode` may count a last window that starts behind the input, which holds nothing."""
     dims, out = ir.static_shape_from(node.inputs[0], 2), ir.static_shape_from(node.outputs[0], 2)
     if dims is None or out is None:
-        return "the size of its output is not known"
+        return Why("the size of its output is not known", FIX)
     window = Window.of(node, ir.attr_ints(node, "kernel_shape", (1, 1)))
     last = [(out[axis] - 1) * window.strides[axis] - window.before[axis] for axis in (0, 1)]
-    return "its last window lies behind its input" if any(a >= d for a, d in zip(last, dims, strict=True)) else None
+    behind = any(a >= d for a, d in zip(last, dims, strict=True))
+    return Why("its last window lies behind its input", "export it without ceil_mode") if behind else None
 
 
 def _window(call: Call) -> Window:

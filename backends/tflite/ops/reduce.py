@@ -9,6 +9,7 @@ import numpy as np
 from effc.backends.tflite.emitter import Call
 from effc.backends.tflite.ops.table import TABLE, needs_constant, needs_float
 from effc.compiler import ir
+from effc.compiler.lowering import Why
 
 REDUCTIONS = {
     "ReduceMax": "REDUCE_MAX",
@@ -66,9 +67,9 @@ def log_softmax(call: Call) -> None:
     _over_last_axis(call, axis, lambda a, b: call.writer.op("LOG_SOFTMAX", (a,), (b,), options))
 
 
-def _check_arg(node: ir.Node) -> str | None:
+def _check_arg(node: ir.Node) -> Why | None:
     if ir.attr_int(node, "select_last_index", 0):
-        return "the last of equal entries is not what TFLite gives"
+        return Why("the last of equal entries is not what TFLite gives")
     return needs_float(node)
 
 

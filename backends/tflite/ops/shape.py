@@ -8,17 +8,18 @@ import numpy as np
 
 from effc.backends.tflite.emitter import Call
 from effc.backends.tflite.layout import to_last
-from effc.backends.tflite.ops.table import TABLE, needs_constant, needs_rank, needs_static
+from effc.backends.tflite.ops.table import FIX, TABLE, needs_constant, needs_rank, needs_static
 from effc.backends.tflite.writer import TensorSpec
 from effc.compiler import ir
+from effc.compiler.lowering import Why
 
 
-def _check_reshape(node: ir.Node) -> str | None:
+def _check_reshape(node: ir.Node) -> Why | None:
     dims = ir.shape(node.outputs[0])
     if dims is None:
-        return "the shape that it gives is not known"
+        return Why("the shape that it gives is not known", FIX)
     symbolic = sum(not isinstance(d, int) for d in dims)
-    return f"more than one dim of its output {dims} is symbolic; fix them with --shape" if symbolic > 1 else None
+    return Why(f"more than one dim of its output {dims} is symbolic", FIX) if symbolic > 1 else None
 
 
 @TABLE.op("Reshape", "Flatten", "Squeeze", "Unsqueeze", check=_check_reshape)
@@ -56,10 +57,10 @@ def concat(call: Call) -> None:
     call.emit("CONCATENATION", operands, "Concatenation", version, axis=axis, fusedActivationFunction=0)
 
 
-def _check_split(node: ir.Node) -> str | None:
+def _check_split(node: ir.Node) -> Why | None:
     axis = ir.attr_int(node, "axis", 0)
     if any(not isinstance((ir.shape(v) or ("?",))[axis], int) for v in node.outputs):
-        return "it splits an axis of symbolic size"
+        return Why("it splits an axis of symbolic size", FIX)
     return needs_constant(node, 1)
 
 
@@ -80,7 +81,7 @@ def _scalar_spec(call: Call) -> TensorSpec:
     return TensorSpec(f"{call.node.name}/axis", (), "int32")
 
 
-def _check_slice(node: ir.Node) -> str | None:
+def _check_slice(node: ir.Node) -> Why | None:
     steps = ir.const(node.inputs[4]) if len(node.inputs) > 4 else None
     backwards = steps is not None and any(int(s) < 0 for s in steps.ravel())
     return needs_constant(node, 1, 2, 3, 4) or needs_static(node, first=0 if backwards else 1)
@@ -117,12 +118,12 @@ def _bounds(start: int, stop: int, step: int, size: int) -> tuple[int, int, int]
     return slice(max(start, -size), stop, step).indices(size)
 
 
-def _check_pad(node: ir.Node) -> str | None:
+def _check_pad(node: ir.Node) -> Why | None:
     if ir.attr_str(node, "mode", "constant") not in ("constant", "reflect"):
-        return f"padding mode {ir.attr_str(node, 'mode', 'constant')!r} is not lowered"
+        return Why(f"padding mode {ir.attr_str(node, 'mode', 'constant')!r} is not lowered", "constant and reflect are")
     pads = ir.const(node.inputs[1])
     if pads is not None and any(int(p) < 0 for p in pads.ravel()):
-        return "negative padding is not lowered"
+        return Why("negative padding is not lowered", "write it as Slice")
     return needs_constant(node, 1, 2, 3)
 
 
@@ -152,6 +153,7 @@ def _fill(call: Call, fill: float) -> int:
     return call.put("fill", np.asarray([stored], np.int8), quant)
 
 
+_FORMS = "linear half_pixel, linear align_corners and nearest asymmetric floor have one"
 RESIZES = {
     ("nearest", "asymmetric", "floor"): (False, False),
     ("linear", "asymmetric", ""): (False, False),
@@ -167,18 +169,18 @@ def _resize_mode(node: ir.Node) -> tuple[str, str, str]:
     return mode, ir.attr_str(node, "coordinate_transformation_mode", "half_pixel"), rounding
 
 
-def _check_resize(node: ir.Node) -> str | None:
+def _check_resize(node: ir.Node) -> Why | None:
     if ir.attr_int(node, "antialias", 0) or "axes" in node.attributes:
-        return "antialias and axes are not lowered"
+        return Why("antialias and axes are not lowered", "export Resize without them")
     if _resize_mode(node) not in RESIZES and not _whole_factor(node):
-        return f"no TFLite form for mode, coordinates, rounding {_resize_mode(node)}"
+        return Why(f"no TFLite form for mode, coordinates, rounding {_resize_mode(node)}", _FORMS)
     before, after = ir.shape(node.inputs[0]) or (), ir.shape(node.outputs[0]) or ()
     if before[:2] != after[:2]:
-        return "it resizes batch or channels"
+        return Why("it resizes batch or channels")
     if _resize_mode(node)[1] == "pytorch_half_pixel" and 1 in after[2:]:
-        return "pytorch_half_pixel to a size of 1 has no TFLite form"
+        return Why("pytorch_half_pixel to a size of 1 has no TFLite form")
     if _resize_mode(node)[1] != "align_corners" and not _exact_scales(node):
-        return "its scales are not the ratio of its sizes, which is what TFLite takes; give it sizes"
+        return Why("its scales are not the ratio of its sizes, which is what TFLite takes; give it sizes")
     return needs_rank(node, 4) or needs_static(node) or needs_constant(node, 2, 3)
 
 
@@ -217,9 +219,9 @@ def resize(call: Call) -> None:
     call.emit(op, (call.x(), size), kind, version, alignCorners=corners, halfPixelCenters=half)
 
 
-def _check_depth_to_space(node: ir.Node) -> str | None:
+def _check_depth_to_space(node: ir.Node) -> Why | None:
     mode = ir.attr_str(node, "mode", "DCR")
-    return None if mode == "DCR" else f"mode {mode} is not lowered"
+    return None if mode == "DCR" else Why(f"mode {mode} is not lowered", "mode DCR is")
 
 
 @TABLE.op("DepthToSpace", check=_check_depth_to_space)
@@ -236,13 +238,13 @@ def space_to_depth(call: Call) -> None:
     call.emit("SPACE_TO_DEPTH", (call.x(),), "SpaceToDepth", 2 if call.integer else 1, blockSize=block)
 
 
-def _check_gather(node: ir.Node) -> str | None:
+def _check_gather(node: ir.Node) -> Why | None:
     indices, dims = ir.const(node.inputs[1]), ir.shape(node.inputs[0])
     if dims is None:
-        return "the rank of its input is not known"
+        return Why("the rank of its input is not known", FIX)
     counted_back = indices is not None and any(int(i) < 0 for i in indices.ravel())
     if counted_back and not isinstance(dims[ir.attr_int(node, "axis", 0)], int):
-        return "it counts from the end of an axis of symbolic size"
+        return Why("it counts from the end of an axis of symbolic size", FIX)
     return None
 
 
@@ -258,13 +260,13 @@ def gather(call: Call) -> None:
     call.emit("GATHER", (call.x(), chosen), "Gather", 2 if call.integer else 1, axis=axis)
 
 
-def _check_expand(node: ir.Node) -> str | None:
+def _check_expand(node: ir.Node) -> Why | None:
     before, after = ir.shape(node.inputs[0]), ir.shape(node.outputs[0])
     if before is None or after is None:
-        return "the shape that it gives is not known"
+        return Why("the shape that it gives is not known", FIX)
     aligned = (1,) * (len(after) - len(before)) + before
     widened = [b for a, b in zip(aligned, after, strict=True) if a != b]
-    return "it widens to a symbolic size" if any(not isinstance(d, int) for d in widened) else None
+    return Why("it widens to a symbolic size", FIX) if any(not isinstance(d, int) for d in widened) else None
 
 
 @TABLE.op("Expand", check=_check_expand)

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from effc.build import BuildReport, TargetReport
     from effc.core.manifest import Calibration
     from effc.finish import FinishReport
-    from effc.verbs.check import CheckReport, TargetSupport
     from effc.verbs.doctor import Diagnosis
     from effc.verbs.quantize import QuantizeReport
     from effc.verbs.run import RunReport
@@ -81,25 +80,6 @@ def finish(report: FinishReport) -> None:
 
 def _samples(stated: Calibration) -> str:
     return f"{stated.samples} samples of {stated.data}, {stated.method}"
-
-
-def check(report: CheckReport) -> None:
-    """The model, its ops, and each target's refusals."""
-    console = out()
-    console.print(f"{report.source.name}: opset {report.source.opset}, {sum(report.ops.values())} nodes simplified")
-    for kind, infos in (("input", report.inputs), ("output", report.outputs)):
-        for info in infos:
-            console.print(f"  {kind} {info.name}: {info.dtype} [{', '.join(map(str, info.shape))}]")
-    console.print("  ops: " + ", ".join(f"{count} {op}" for op, count in report.ops.items()))
-    for target in report.targets:
-        _support(console, target)
-
-
-def _support(console: Console, target: TargetSupport) -> None:
-    verdict = target.error.splitlines()[0] if target.error else f"{target.share:.0%} of {target.nodes} nodes supported"
-    console.print(f"{target.target}: {verdict}")
-    for refusal in target.refusals:
-        console.print(f"  - {refusal}")
 
 
 def simplify(report: SimplifyReport) -> None:

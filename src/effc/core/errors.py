@@ -66,8 +66,8 @@ class BadInput(EffcError):
 
 
 @dataclass(frozen=True)
-class Refusal:
-    """One node that a target cannot take, and why."""
+class Remark:
+    """What is to be said of one node, and what a person can do about it."""
 
     node: str
     op: str
@@ -76,6 +76,14 @@ class Refusal:
 
     def __str__(self) -> str:
         return f"{self.op} {self.node!r}: {self.reason}" + (f" ({self.hint})" if self.hint else "")
+
+
+class Refusal(Remark):
+    """One node that a target cannot take, and why."""
+
+
+class Caution(Remark):
+    """One node that a target takes, but slowly or in float32, and why."""
 
 
 class UnsupportedOps(EffcError):

@@ -1,4 +1,4 @@
-"""`effc check MODEL`: what each target cannot take, all of it at once, before anything is built."""
+"""`effc check MODEL`: what a model is and costs, and what each target makes of it, before anything is built."""
 
 from __future__ import annotations
 
@@ -8,30 +8,40 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from effc.backends import base
-from effc.compiler import ir, phase
+from effc.compiler import ir
+from effc.compiler.cost import Costs, costs
+from effc.compiler.footprint import Footprint, footprint
 from effc.compiler.pipeline import prepare
-from effc.core.errors import EffcError, Refusal
+from effc.compiler.sized import sized, symbols
+from effc.core.errors import EffcError
 from effc.core.manifest import Source, TensorInfo
 from effc.core.target import Target
+from effc.verbs.asked import TargetSupport, ask
 
 Shapes = Mapping[str, tuple[int | str, ...]]
 
 
 @dataclass(frozen=True)
-class TargetSupport:
-    """One target's view of the model.
+class OpenInput:
+    """An input with symbolic dims. `fix` is what may stand behind `--shape`, with 1 for each size that is wanted."""
+
+    name: str
+    symbols: tuple[str, ...]
+    fix: str
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What one run computes and holds.
 
     Attributes:
-        nodes: nodes of the model once it is legalized for the target.
-        share: fraction 0..1 of them that the target takes.
-        refusals: every one that it does not take.
-        error: why the target could not even be asked, empty if it could.
+        at: the sizes of symbolic dims that it was counted at.
+        error: why it could not be counted at them, empty if it could.
     """
 
-    target: str
-    nodes: int
-    share: float
-    refusals: tuple[Refusal, ...]
+    at: Mapping[str, int]
+    costs: Costs | None = None
+    memory: Footprint | None = None
     error: str = ""
 
 
@@ -42,27 +52,36 @@ class CheckReport:
     source: Source
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
+    open: tuple[OpenInput, ...]
     ops: Mapping[str, int]
+    estimate: Estimate
     targets: tuple[TargetSupport, ...]
 
     @property
     def blocked(self) -> bool:
         """Whether any target refuses something."""
-        return any(target.refusals or target.error for target in self.targets)
+        return any(target.blocked for target in self.targets)
 
 
 def check(model: Path, shapes: Shapes, targets: tuple[Target, ...] = ()) -> CheckReport:
-    """Load, simplify, and ask each target (all of them when none is named).
+    """Load, simplify, count, and ask each target (all of them when none is named).
 
     Raises BadInput for a bad model or a target that no backend builds.
     """
     wanted = targets or every_target()
-    backends = [base.for_target(target) for target in wanted]
+    for target in wanted:
+        base.for_target(target)
     prepared = prepare(model, shapes, proof=False)
-    graph = prepared.model.graph
-    supports = tuple(_ask(backend, target, prepared.model) for backend, target in zip(backends, wanted, strict=True))
-    inputs, outputs = ([_info(value) for value in values] for values in (graph.inputs, graph.outputs))
-    return CheckReport(prepared.source, tuple(inputs), tuple(outputs), op_counts(prepared.model), supports)
+    graph, counted = prepared.model.graph, estimate(prepared.model)
+    return CheckReport(
+        prepared.source,
+        tuple(_info(value) for value in graph.inputs),
+        tuple(_info(value) for value in graph.outputs),
+        tuple(found for value in graph.inputs if (found := _open(value)) is not None),
+        op_counts(prepared.model),
+        counted,
+        ask(prepared.model, wanted, counted.at),
+    )
 
 
 def every_target() -> tuple[Target, ...]:
@@ -75,15 +94,21 @@ def op_counts(model: ir.Model) -> dict[str, int]:
     return dict(sorted(Counter(node.op_type for node in model.graph).items()))
 
 
-def _ask(backend: base.Backend, target: Target, model: ir.Model) -> TargetSupport:
-    trial = model.clone()
+def estimate(model: ir.Model) -> Estimate:
+    """Cost and memory of one run, symbolic dims taken as 1."""
+    at = dict.fromkeys(symbols(model), 1)
     try:
-        phase.run(trial, backend.legalize(target))
-        refusals = backend.support(trial, target)
+        made = sized(model, at)
     except EffcError as error:
-        return TargetSupport(str(target), len(trial.graph), 0.0, getattr(error, "refusals", ()), error.what)
-    nodes = len(trial.graph)
-    return TargetSupport(str(target), nodes, 1.0 - len(refusals) / max(nodes, 1), refusals)
+        return Estimate(at, error=f"{error.where} {error.what}")
+    return Estimate(at, costs(made), footprint(made))
+
+
+def _open(value: ir.Value) -> OpenInput | None:
+    dims = ir.shape(value) or ()
+    found = tuple(dict.fromkeys(dim for dim in dims if isinstance(dim, str)))
+    fix = "x".join(str(dim) if isinstance(dim, int) else "1" for dim in dims)
+    return OpenInput(value.name or "", found, f"{value.name}:{fix}") if found else None
 
 
 def _info(value: ir.Value) -> TensorInfo:
