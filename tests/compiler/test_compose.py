@@ -5,14 +5,15 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import onnx
 import onnx.parser
 import pytest
 
-from effc.compiler import frontend, ir, oracle, phase
+from effc.compiler import downgrade, frontend, ir, oracle, phase
+from effc.compiler.apart import Apart
 from effc.compiler.metrics import sqnr_db
 from effc.compiler.passes import simplification
 
@@ -20,15 +21,21 @@ Dims = tuple[int, ...]
 LEAST_DB, LEAST_HALF_DB = 90.0, 40.0
 
 
-def build(text: str, opset: int, weights: Mapping[str, Dims] | None = None) -> onnx.ModelProto:
-    """The model of a text, with seeded weights of the given shapes; those named `h...` are float16."""
+def build(
+    text: str, opset: int, weights: Mapping[str, Dims] | None = None, halves: Mapping[str, float] | None = None
+) -> onnx.ModelProto:
+    """The model of a text, with seeded weights of the given shapes, those named `h...` and `halves` in float16."""
     head = f'<ir_version: 10, opset_import: ["" : {max(opset, 21)}]>\n'
     proto = onnx.parser.parse_model(head + text)
     for name, shape in (weights or {}).items():
         random = np.random.default_rng(zlib.crc32(name.encode()))
         array = random.uniform(0.5, 1.5, shape).astype(np.float16 if name.startswith("h") else np.float32)
         proto.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
-    return proto
+    for name, number in (halves or {}).items():
+        proto.graph.initializer.append(onnx.numpy_helper.from_array(np.array(number, np.float16), name))
+    for value in proto.graph.output:
+        value.type.tensor_type.ClearField("shape")
+    return onnx.shape_inference.infer_shapes(proto)
 
 
 def composed(proto: onnx.ModelProto, opset: int) -> ir.Model:
@@ -113,7 +120,103 @@ def test_function(opset: int, body: str, after: list[str]) -> None:
     assert_equal(proto, model)
 
 
-LINE = "<float eps = {1e-5}, int64[1] last = {-1}, int64[1] first = {1}, int64[2] pixels = {2,3}, int64[2] lasts = {1,2}, float two = {2.0}, float one = {1.0}, float half = {0.5}, float mhalf = {-0.5}, float[1] tiny = {1e-12}, float six = {6.0}, float eight = {8.0}, float zero = {0.0}, int64[2] flat = {-1,8}, int64[3] unflat = {-1,1,8}, float lowest = {-inf}> "
+LOOKALIKES = [
+    ("gelu: another root", 20, "d = Mul(x, half) e = Erf(d) a = Add(e, one) b = Mul(x, a) y = Mul(b, half)", ["Add", "Erf", "Mul", "Mul", "Mul"]),
+    ("gelu: not halved", 20, "d = Div(x, r2) e = Erf(d) a = Add(e, one) y = Mul(x, a)", ["Add", "Div", "Erf", "Mul"]),
+    ("gelu: minus one", 20, "d = Div(x, r2) e = Erf(d) a = Sub(e, one) b = Mul(x, a) y = Mul(b, half)", ["Div", "Erf", "Mul", "Mul", "Sub"]),
+    ("gelu: another cubic", 20, "p = Pow(x, three) q = Mul(p, t) u = Add(x, q) v = Mul(u, s) h = Tanh(v) a = Add(h, one) b = Mul(x, half) y = Mul(b, a)", ["Add", "Add", "Mul", "Mul", "Mul", "Mul", "Pow", "Tanh"]),
+    ("gelu: a square for a cube", 20, "p = Mul(x, x) q = Mul(p, k) u = Add(x, q) v = Mul(u, s) h = Tanh(v) a = Add(h, one) b = Mul(x, half) y = Mul(b, a)", ["Add", "Add", "Mul", "Mul", "Mul", "Mul", "Mul", "Tanh"]),
+    ("gelu of another tensor", 20, "w = Abs(x) d = Div(x, r2) e = Erf(d) a = Add(e, one) b = Mul(w, a) y = Mul(b, half)", ["Abs", "Add", "Div", "Erf", "Mul", "Mul"]),
+    ("sigmoid of exp x", 21, "e = Exp(x) a = Add(one, e) y = Div(one, a)", ["Add", "Div", "Exp"]),
+    ("sigmoid of two", 21, "b = Neg(x) e = Exp(b) a = Add(one, e) y = Div(two, a)", ["Add", "Div", "Exp", "Neg"]),
+    ("tanh of another sigmoid", 21, "h = Sigmoid(x) a = Mul(h, two) y = Sub(a, one)", ["Mul", "Sigmoid", "Sub"]),
+    ("swish of another tensor", 24, "b = Abs(x) a = Sigmoid(b) y = Mul(x, a)", ["Abs", "Mul", "Sigmoid"]),
+    ("swish of a shifted tensor", 24, "b = Add(x, t) a = Sigmoid(b) y = Mul(x, a)", ["Add", "Mul", "Sigmoid"]),
+    ("softplus of two", 21, "e = Exp(x) a = Add(e, two) y = Log(a)", ["Add", "Exp", "Log"]),
+    ("mish of another tensor", 18, "b = Abs(x) p = Softplus(b) h = Tanh(p) y = Mul(x, h)", ["Abs", "Mul", "Softplus", "Tanh"]),
+    ("softsign over two", 21, "b = Abs(x) a = Add(b, two) y = Div(x, a)", ["Abs", "Add", "Div"]),
+    ("leaky relu that is steeper below", 21, "a = Mul(x, two) y = Max(x, a)", ["Max", "Mul"]),
+    ("leaky relu from one on", 21, "c = Greater(x, one) a = Mul(t, x) y = Where(c, x, a)", ["Greater", "Mul", "Where"]),
+    ("leaky relu upside down", 21, "c = Less(x, z) a = Mul(t, x) y = Where(c, x, a)", ["Less", "Mul", "Where"]),
+    ("leaky relu of more than one", 21, "w = Abs(x) a = Mul(x, half) c = Mul(w, t) y = Add(a, c)", ["Abs", "Add", "Mul", "Mul"]),
+    ("elu minus two", 21, "c = Greater(x, z) e = Exp(x) a = Sub(e, two) y = Where(c, x, a)", ["Exp", "Greater", "Sub", "Where"]),
+    ("elu that falls", 21, "r = Relu(x) e = Exp(x) a = Sub(one, e) b = Mul(a, t) c = Min(b, z) y = Add(r, c)", ["Add", "Exp", "Min", "Mul", "Relu", "Sub"]),
+    ("hard swish shifted by two", 21, "a = Add(x, two) c = Clip(a, z, six) d = Mul(x, c) y = Div(d, six)", ["Add", "Clip", "Div", "Mul"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("opset", "body", "after"), [row[1:] for row in LOOKALIKES], ids=[row[0] for row in LOOKALIKES]
+)
+def test_lookalike(opset: int, body: str, after: list[str]) -> None:
+    test_function(opset, body, after)
+
+
+READ_ELSEWHERE = [
+    ("gelu", "d = Div(x, r2) e = Erf(d) a = Add(e, one) b = Mul(x, a) y = Mul(b, half)", "deab"),
+    ("swish", "b = Mul(x, t) a = Sigmoid(b) y = Mul(a, x)", "ba"),
+    ("sigmoid", "b = Neg(x) e = Exp(b) a = Add(one, e) y = Div(one, a)", "bea"),
+    ("softplus", "e = Exp(x) a = Add(e, one) y = Log(a)", "ea"),
+    ("mish", "p = Softplus(x) h = Tanh(p) y = Mul(x, h)", "ph"),
+    ("elu", "c = Greater(x, z) e = Exp(x) a = Sub(e, one) b = Mul(a, two) y = Where(c, x, b)", "eab"),
+    ("hard swish", "a = Add(x, three) c = Clip(a, z, six) d = Mul(x, c) y = Div(d, six)", "acd"),
+]
+
+
+@pytest.mark.parametrize("use", ["z{0} = Cos({0})", "z{0} = Identity({0})"], ids=["another reader", "an output"])
+@pytest.mark.parametrize(
+    ("body", "inner"),
+    [(body, name) for _, body, inner in READ_ELSEWHERE for name in inner],
+    ids=[f"{form}: {name}" for form, _, inner in READ_ELSEWHERE for name in inner],
+)
+def test_what_is_read_elsewhere_stays(body: str, inner: str, use: str) -> None:
+    outputs = f"(float[N,8] y, float[N,8] z{inner})"
+    proto = build(f"g (float[N,8] x) => {outputs} {C}{{ {body} {use.format(inner)} }}", 24)
+    model = composed(proto, 24)
+    assert ops(model) == sorted(node.op_type for node in proto.graph.node if node.op_type != "Identity")
+    assert_equal(proto, model)
+
+
+HALF = "g (float16[N,8] x) => (float16[N,8] y) <int64[1] last = {-1}, float eps = {1e-5}, float two32 = {2.0}> "
+HALF_NUMBERS = {"half": 0.5, "one": 1.0, "r2": 1.4142135, "k": 0.044715, "s": 0.7978846, "heps": 1e-5}
+WIDE = "w = Cast<to=1>(x) m = ReduceMean(w, last) d = Sub(w, m) q = Pow(d, two32) v = ReduceMean(q, last) a = Add(v, eps) r = Sqrt(a) n = Div(d, r) c = Cast<to=10>(n) "
+HALVES = [
+    ("gelu", 20, "d = Div(x, r2) e = Erf(d) a = Add(e, one) b = Mul(x, a) y = Mul(b, half)", ["Gelu"]),
+    ("gelu: tanh", 20, "p = Mul(x, x) o = Mul(p, x) q = Mul(o, k) u = Add(x, q) v = Mul(u, s) h = Tanh(v) a = Add(h, one) b = Mul(x, half) y = Mul(b, a)", ["Gelu"]),
+    ("layer norm, rounded before the factor", 17, WIDE + "e = Mul(c, hw) y = Add(e, hb)", ["LayerNormalization"]),
+    ("layer norm, rounded at the end", 17, WIDE.replace("Cast<to=10>(n)", "Mul(n, w32)") + "y = Cast<to=10>(c)", ["Cast", "Cast", "LayerNormalization"]),
+    ("layer norm, all narrow", 17, "m = ReduceMean(x, last) d = Sub(x, m) q = Mul(d, d) v = ReduceMean(q, last) a = Add(v, heps) r = Sqrt(a) n = Div(d, r) e = Mul(n, hw) y = Add(e, hb)", ["LayerNormalization"]),
+    ("rms norm as in Llama", 23, "w = Cast<to=1>(x) q = Pow(w, two32) v = ReduceMean(q, last) a = Add(v, eps) r = Sqrt(a) i = Reciprocal(r) n = Mul(w, i) c = Cast<to=10>(n) y = Mul(hw, c)", ["RMSNormalization"]),
+    ("layer norm, rounded to another type", 17, WIDE.replace("to=10", "to=16") + "y = Cast<to=10>(c)", ["Cast", "Cast", "Cast", "LayerNormalization"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("opset", "body", "after"), [row[1:] for row in HALVES], ids=[row[0] for row in HALVES])
+def test_half_precision(opset: int, body: str, after: list[str]) -> None:
+    proto = build(f"{HALF}{{ {body} }}", opset, {"hw": (8,), "hb": (8,), "w32": (8,)}, HALF_NUMBERS)
+    model = composed(proto, opset)
+    assert ops(model) == sorted(after)
+    assert_equal(proto, model)
+
+
+SLOPES = [
+    ("Keras", "r = Relu(x) n = Neg(x) q = Relu(n) a = Mul(q, w) y = Sub(r, a)", (6, 1, 1), ["PRelu"]),
+    ("negated slopes", "r = Relu(x) n = Neg(x) q = Relu(n) a = Mul(w, q) y = Add(a, r)", (6, 1, 1), ["PRelu"]),
+    ("a slope per pixel", "r = Relu(x) n = Neg(x) q = Relu(n) a = Mul(q, w) y = Sub(r, a)", (6, 3, 4), ["PRelu"]),
+    ("of another tensor", "r = Abs(x) n = Neg(x) q = Relu(n) a = Mul(q, w) y = Sub(r, a)", (6, 1, 1), ["Abs", "Mul", "Neg", "Relu", "Sub"]),
+    ("without the upper half", "n = Neg(x) q = Relu(n) y = Mul(q, w)", (6, 1, 1), ["Mul", "Neg", "Relu"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("body", "dims", "after"), [row[1:] for row in SLOPES], ids=[row[0] for row in SLOPES])
+def test_parametric_relu(body: str, dims: Dims, after: list[str]) -> None:
+    proto = build(f"g (float[N,6,3,4] x) => (float[N,6,3,4] y) {{ {body} }}", 21, {"w": dims})
+    model = composed(proto, 21)
+    assert ops(model) == sorted(after)
+    assert_equal(proto, model)
+
+
+LINE = "<float eps = {1e-5}, int64[1] last = {-1}, int64[1] first = {1}, int64[2] pixels = {2,3}, int64[2] lasts = {1,2}, float two = {2.0}, float one = {1.0}, float half = {0.5}, float mhalf = {-0.5}, float[1] tiny = {1e-12}, float tiny0 = {1e-12}, float six = {6.0}, float eight = {8.0}, float zero = {0.0}, int64[2] flat = {-1,8}, int64[3] unflat = {-1,1,8}, float lowest = {-inf}> "
 ROWS = "g (float[N,8] x) => (float[N,8] y) " + LINE
 SUMS = "g (float[N,6,8] x) => (float y) " + LINE
 REDUCTIONS = [
@@ -148,10 +251,7 @@ REDUCTIONS = [
 
 @pytest.mark.parametrize(("head", "body", "after"), [row[1:] for row in REDUCTIONS], ids=[row[0] for row in REDUCTIONS])
 def test_reduction(head: str, body: str, after: list[str]) -> None:
-    proto = build(f"{head.replace('float six', 'float tiny0 = {1e-12}, float six')}{{ {body} }}", 21)
-    for value in proto.graph.output:
-        value.type.tensor_type.ClearField("shape")
-    proto = onnx.shape_inference.infer_shapes(proto)
+    proto = build(f"{head}{{ {body} }}", 21)
     model = composed(proto, 21)
     assert ops(model) == sorted(after)
     assert_equal(proto, model)
@@ -248,3 +348,27 @@ def test_attention(opset: int, head: str, body: str, after: list[str]) -> None:
     model = composed(proto, opset)
     assert ops(model) == sorted(after)
     assert_equal(proto, model)
+
+
+OLDEST = 14
+LOWERED = [
+    *[(f"{V}{C}", body, {}) for _, _, body, _ in FUNCTIONS],
+    *[(head, body, {}) for _, head, body, _ in REDUCTIONS if "LpNorm" not in body],
+    *[(head, body, weights) for _, _, head, body, weights, _ in NORMS],
+]
+
+
+@pytest.fixture(scope="module")
+def child() -> Iterator[Apart]:
+    with Apart() as found:
+        yield found
+
+
+@pytest.mark.parametrize("opset", [OLDEST, 18])
+@pytest.mark.parametrize("rows", [LOWERED[i::8] for i in range(8)])
+def test_what_is_made_can_be_written_at_older_opsets(
+    rows: list[tuple[str, str, dict[str, Dims]]], opset: int, child: Apart
+) -> None:
+    for head, body, weights in rows:
+        proto = build(f"{head}{{ {body} }}", opset, weights)
+        assert_equal(proto, downgrade.lowered(composed(proto, opset), opset, child))
