@@ -1,4 +1,4 @@
-"""Large constants of one value are written as ConstantOfShape: a file does not grow by what one number tells."""
+"""What a file need not say: constants of one value in full, windows as ONNX assumes them, what can be inferred."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ import numpy as np
 import onnx_ir
 
 from effc.compiler import ir
+from effc.compiler.passes import windows
+
+_USUAL = {"strides": 1, "dilations": 1, "pads": 0, "output_padding": 0, "group": 1}
+"""Of every element of these attributes the value that is assumed where they are left out."""
 
 
 def compact(model: ir.Model, room: int | None) -> int:
@@ -23,6 +27,38 @@ def compact(model: ir.Model, room: int | None) -> int:
             _to_node(graph, value)
             count += 1
     return count
+
+
+def terse(model: ir.Model) -> None:
+    """Leave out attributes of convolutions and pools that ONNX assumes anyway, and weights' types but for their own."""
+    for value in model.graph.initializers.values():
+        if not value.is_graph_output():
+            value.shape = value.type = None
+    for node in model.graph:
+        if node.op_type in windows.OPS and node.domain in ("", "ai.onnx"):
+            for name, usual in _USUAL.items():
+                held = node.attributes.get(name)
+                if held is not None and set(np.atleast_1d(held.value)) == {usual}:
+                    del node.attributes[name]
+
+
+def forget_shapes(graph: ir.Graph) -> None:
+    """Drop types and shapes of inner tensors, which inference tells."""
+    for node in graph:
+        for value in node.outputs:
+            if not value.is_graph_output():
+                value.shape = value.type = None
+
+
+def forget_kernels(graph: ir.Graph) -> None:
+    """Drop the kernel shapes of convolutions, which their weights tell."""
+    for node in graph:
+        if node.op_type in ("Conv", "ConvTranspose"):
+            node.attributes.pop("kernel_shape", None)
+
+
+THRIFT = (forget_shapes, forget_kernels)
+"""What is given up, in this order, where a file would grow too large otherwise."""
 
 
 def _splats(graph: ir.Graph) -> list[ir.Value]:

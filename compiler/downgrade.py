@@ -8,7 +8,20 @@ import onnx.version_converter
 from effc.compiler import frontend, ir, upgrade
 from effc.compiler.apart import Apart
 from effc.compiler.settle import skeleton
-from effc.core.errors import BackendFailed, EffcError
+from effc.core.errors import BackendFailed, BadInput, EffcError
+
+_WERE = {
+    "Clip": ("min", "max"),
+    "Dropout": ("ratio", "training_mode"),
+    "Pad": ("pads", "value"),
+    "Slice": ("starts", "ends", "axes", "steps"),
+    "Split": ("split",),
+    "Squeeze": ("axes",),
+    "TopK": ("k",),
+    "Unsqueeze": ("axes",),
+}
+"""What the inputs behind an op's first were as attributes, in older opsets."""
+_SCALARS = frozenset({"k", "max", "min", "ratio", "training_mode", "value"})
 
 
 def lowered(model: ir.Model, opset: int, child: Apart) -> ir.Model:
@@ -20,7 +33,7 @@ def lowered(model: ir.Model, opset: int, child: Apart) -> ir.Model:
         return model
     try:
         data: bytes = child.call(f"{__name__}:lower", skeleton(model).SerializeToString(), opset)
-    except BackendFailed as error:
+    except (BackendFailed, BadInput) as error:
         raise EffcError(f"it has no form at opset {opset}: {error.what}") from error
     result = ir.from_proto(onnx.load_from_string(data))
     frontend.attach(
@@ -36,6 +49,7 @@ def lower(data: bytes, opset: int) -> bytes:
         model = onnx.version_converter.convert_version(model, opset)
     except Exception:
         model = _stepwise(model, opset)
+    _inputs_to_attributes(model.graph, opset)
     for node in model.graph.node:
         _drop_younger(node, opset)
     return upgrade.upgrade(model.SerializeToString(), opset)
@@ -51,6 +65,7 @@ def _stepwise(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
             model = onnx.version_converter.convert_version(model, version - 1)
         except Exception:
             _relabel(model, version - 1)
+            _inputs_to_attributes(model.graph, version - 1)
     return model
 
 
@@ -60,23 +75,67 @@ def _relabel(model: onnx.ModelProto, version: int) -> None:
             entry.version = version
 
 
+def _inputs_to_attributes(graph: onnx.GraphProto, opset: int) -> None:
+    """Constant inputs are the attributes that they were before their op took them as inputs."""
+    constants = {t.name: t for t in graph.initializer}
+    for node in graph.node:
+        schema = _schema(node, opset)
+        if schema is None or len(node.input) < 2:
+            continue
+        if schema.max_input == 1 and all(not name or name in constants for name in node.input[1:]):
+            for name, given in zip(_names(node.op_type), node.input[1:], strict=False):
+                if given:
+                    node.attribute.append(_attribute(name, constants[given]))
+            del node.input[1:]
+        elif node.op_type == "Resize" and schema.min_input > 1:
+            _fill_resize(graph, node)
+
+
+def _names(op: str) -> tuple[str, ...]:
+    """The attributes that an op's inputs behind the first were."""
+    return ("axes",) if op.startswith("Reduce") else _WERE.get(op, ())
+
+
+def _attribute(name: str, tensor: onnx.TensorProto) -> onnx.AttributeProto:
+    array = onnx.numpy_helper.to_array(tensor)
+    return onnx.helper.make_attribute(name, array.item() if name in _SCALARS else array.ravel().tolist())
+
+
+def _fill_resize(graph: onnx.GraphProto, node: onnx.NodeProto) -> None:
+    """Resize once wanted all of its inputs: those left out are empty tensors."""
+    for index in range(1, min(3, len(node.input))):
+        if not node.input[index]:
+            name = node.input[index] = f"{node.output[0]}_input{index}"
+            graph.initializer.append(onnx.helper.make_tensor(name, onnx.TensorProto.FLOAT, [0], []))
+
+
+def _schema(node: onnx.NodeProto, opset: int) -> onnx.defs.OpSchema | None:
+    """The op's signature at `opset`; None where it is no standard op there."""
+    if node.domain not in ("", "ai.onnx"):
+        return None
+    try:
+        return onnx.defs.get_schema(node.op_type, opset, "")
+    except onnx.defs.SchemaError:
+        return None
+
+
 def _drop_younger(node: onnx.NodeProto, opset: int) -> None:
     """Leave out attributes that the op did not have yet and whose value says nothing."""
-    if node.domain not in ("", "ai.onnx"):
-        return
-    try:
-        known = onnx.defs.get_schema(node.op_type, opset, "").attributes
-    except onnx.defs.SchemaError:
-        return
-    idle = [a for a in node.attribute if a.name not in known and _is_idle(node.op_type, a)]
+    schema = _schema(node, opset)
+    known = {a.name for a in node.attribute} if schema is None else set(schema.attributes)
+    reduces = any(a.name == "axes" and a.ints for a in node.attribute)
+    unneeded = {"noop_with_empty_axes"} if reduces else set()
+    idle = [a for a in node.attribute if a.name not in known and (a.name in unneeded or _is_idle(node.op_type, a))]
     for attribute in idle:
         node.attribute.remove(attribute)
 
 
 def _is_idle(op: str, attribute: onnx.AttributeProto) -> bool:
-    """Whether the attribute has its default value; dilations, which have none declared, are idle when all are 1."""
-    if attribute.name == "dilations":
+    """Whether the attribute has its default value, or one that says nothing where no default is declared."""
+    if attribute.name in ("dilations", "steps"):
         return all(step == 1 for step in attribute.ints)
+    if attribute.name in ("num_outputs", "training_mode"):
+        return attribute.name == "num_outputs" or not attribute.i
     default = onnx.defs.get_schema(op).attributes[attribute.name].default_value
     found, expected = (onnx.helper.get_attribute_value(a) for a in (attribute, default))
     return bool(default.type) and found == expected

@@ -10,7 +10,7 @@ import onnx
 
 from effc.compiler import bisect, downgrade, frontend, ir, phase
 from effc.compiler.apart import Apart
-from effc.compiler.compact import compact
+from effc.compiler.compact import compact, terse
 from effc.compiler.passes import SIMPLIFY, fold, simplification
 from effc.compiler.proof import Proof, prove
 from effc.compiler.settle import settle
@@ -127,8 +127,9 @@ class _Work:
         with self.progress.stage("simplify"):
             settle(model, where="simplification")
             if self.goal is not None:
-                model = downgrade.lowered(model, self.goal.opset or self.source.opset, self.child)
                 compact(model, None if self.budget is None else self.budget - fold.stored_bytes(model))
+                model = downgrade.lowered(model, self.goal.opset or self.source.opset, self.child)
+                terse(model)
         with self.progress.stage("prove"):
             return model, prove(self.original, model) if self.proof else None
 

@@ -13,7 +13,7 @@ _ROUNDS = 10
 
 
 def _phases(folding: tuple[Step, ...], fusing: tuple[Step, ...]) -> tuple[Phase, ...]:
-    normalize = (*canonicalize.STEPS, *folding, *cleanup.EARLY)
+    normalize = (*canonicalize.STEPS, *chains.STEPS, *constants.STEPS, *folding, *cleanup.EARLY)
     return (
         Phase("canonicalize", normalize, _ROUNDS, by_round=True),
         Phase("fuse", (*fusing, *cleanup.EARLY), _ROUNDS, by_round=True),

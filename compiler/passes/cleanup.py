@@ -13,7 +13,7 @@ _GLIMPSED = 16
 def dead_code(model: ir.Model) -> bool:
     """Drop nodes and initializers that no output needs."""
     weights = len(model.graph.initializers)
-    return ir.prune(model) or len(model.graph.initializers) < weights
+    return ir.prune_all(model) or len(model.graph.initializers) < weights
 
 
 def common_subexpressions(model: ir.Model) -> bool:

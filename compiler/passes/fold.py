@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
 import numpy as np
 import onnx
 import onnx_ir
 
-from effc.compiler import ir
-from effc.compiler.passes import shapes
+from effc.compiler import ir, walk
+from effc.compiler.passes import room, shapes
 from effc.compiler.passes.rewrite import QUANTIZE_OPS, each, is_standard
 from effc.compiler.phase import Step
 from effc.core.errors import EffcError
@@ -22,8 +22,8 @@ Evaluator = Callable[[onnx.ModelProto, Sequence[str]], Mapping[str, ir.Array]]
 MAX_GROWTH_BYTES = 1 << 20
 """Without a budget a folded tensor may be larger than the node's inputs by this much."""
 MAX_SPLAT_BYTES = 1 << 31
-_NODE_BYTES = 64
-"""About what a node takes in a file."""
+MAX_TEMPORARY_BYTES = 1 << 26
+"""A tensor that is computed on the way may be larger than what it is computed of by this much."""
 
 _RANDOM_OPS = frozenset(
     {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial", "Dropout"}
@@ -86,17 +86,19 @@ def _foldable(model: ir.Model, budget: int | None) -> list[ir.Node]:
     """Nodes in graph order whose inputs are constants or come from such nodes, as far as the bytes allow."""
     found: list[ir.Node] = []
     ready: set[ir.Value] = set()
-    left = None if budget is None else budget - stored_bytes(model)
     for node in model.graph:
-        if not (_may_fold(node) and all(v is None or v in ready or ir.const(v) is not None for v in node.inputs)):
-            continue
-        growth = _growth(node)
-        if growth is None or growth > (MAX_GROWTH_BYTES if left is None else left):
-            continue
-        left = None if left is None else left - growth
-        found.append(node)
-        ready.update(node.outputs)
-    return found
+        known = all(v is None or v in ready or ir.const(v) is not None for v in node.inputs)
+        if known and _may_fold(node) and _is_moderate(node):
+            found.append(node)
+            ready.update(node.outputs)
+    return room.fitting(found, MAX_GROWTH_BYTES if budget is None else budget - stored_bytes(model)) if found else []
+
+
+def _is_moderate(node: ir.Node) -> bool:
+    """Whether the sizes of the results are known, and no burden while they are computed."""
+    made = [room.bytes_of(v) for v in node.outputs if v.name]
+    given = sum(room.bytes_of(v) or 0 for v in node.inputs if v is not None)
+    return all(size is not None and size <= given + MAX_TEMPORARY_BYTES for size in made)
 
 
 def _may_fold(node: ir.Node) -> bool:
@@ -112,32 +114,23 @@ def _is_large_splat(value: ir.Value) -> bool:
     return held is not None and held.nbytes > MAX_GROWTH_BYTES and ir.is_splat(held.numpy())
 
 
-def _growth(node: ir.Node) -> int | None:
-    """Bytes that the results take more than the node and those inputs that nothing else reads; None: not known."""
-    made = [_bytes(v) for v in node.outputs if v.name]
-    if None in made:
-        return None
-    freed = sum(_bytes(v) or 0 for v in set(node.inputs) if v is not None and len(v.uses()) == 1)
-    return sum(size or 0 for size in made) - freed - _NODE_BYTES
-
-
 def stored_bytes(model: ir.Model) -> int:
-    """Bytes that the initializers take in a file that holds splats as nodes."""
-    held = (v.const_value for v in model.graph.initializers.values())
-    return sum(t.nbytes for t in held if t is not None and not (t.nbytes > MAX_GROWTH_BYTES and _is_held_splat(t)))
+    """Bytes that initializers and Constants take in a file that holds splats as nodes."""
+    return sum(t.nbytes for t in _held(model.graph) if not _is_held_splat(t))
+
+
+def _held(graph: ir.Graph) -> Iterator[onnx_ir.TensorProtocol]:
+    """Constants of the graph and of its branches and loop bodies."""
+    yield from (v.const_value for v in graph.initializers.values() if v.const_value is not None)
+    for node in graph:
+        if node.op_type == "Constant" and "value" in node.attributes:
+            yield node.attributes["value"].as_tensor()
+        for inner in walk.within(node):
+            yield from _held(inner)
 
 
 def _is_held_splat(tensor: onnx_ir.TensorProtocol) -> bool:
     return isinstance(tensor, onnx_ir.Tensor) and ir.is_splat(tensor.numpy())
-
-
-def _bytes(value: ir.Value) -> int | None:
-    dims = ir.static_shape(value)
-    if dims is None or value.dtype is None:
-        return None
-    return int(np.prod(dims, dtype=np.float64)) * max(
-        1, value.dtype.bitwidth // 8 if value.dtype != ir.DataType.STRING else 8
-    )
 
 
 def _evaluate(model: ir.Model, nodes: list[ir.Node], evaluate: Evaluator) -> dict[str | None, ir.Array]:

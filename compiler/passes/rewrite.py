@@ -16,10 +16,13 @@ QUANTIZE_OPS = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantize
 def each(rule: Rule, *ops: str) -> Transform:
     """Apply a rule to every node of these ops (of any op without them), then drop what nothing uses any more."""
 
+    wanted = frozenset(ops)
+
     def apply(model: ir.Model) -> bool:
         changed = False
-        for node in list(model.graph):
-            if node.graph is not None and is_standard(node) and (not ops or node.op_type in ops):
+        chosen = [node for node in model.graph if (not wanted or node.op_type in wanted) and is_standard(node)]
+        for node in chosen:
+            if node.graph is not None:
                 changed |= rule(node)
         if changed:
             ir.prune(model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from effc.compiler import ir
 from effc.compiler.bisect import Fault
+from effc.compiler.compact import THRIFT
 from effc.compiler.pipeline import Goal, Prepared, prepare
 from effc.compiler.proof import Proof
 from effc.core.files import refuse_existing, staged_file
@@ -74,24 +76,17 @@ def simplify(options: SimplifyOptions, progress: Progress | None = None) -> Simp
 
 
 def _write(made: Prepared, options: SimplifyOptions) -> int:
-    """Write the model, without the shapes of inner tensors where the file would grow too large by them."""
+    """Write the model, and again with less in it for as long as the file grows too large."""
     growth = options.goal.growth
+    most = math.inf if growth is None else made.bytes * (1 + growth)
     with staged_file(options.output) as path:
         ir.save(made.model, path)
-        size = _size(path)
-        if growth is not None and size > made.bytes * (1 + growth):
-            _forget_shapes(made.model.graph)
-            ir.save(made.model, path)
-            size = _size(path)
-    return size
+        for give_up in THRIFT:
+            if _size(path) > most:
+                give_up(made.model.graph)
+                ir.save(made.model, path)
+        return _size(path)
 
 
 def _size(path: Path) -> int:
     return sum(each.stat().st_size for each in path.parent.iterdir())
-
-
-def _forget_shapes(graph: ir.Graph) -> None:
-    for node in graph:
-        for value in node.outputs:
-            if not value.is_graph_output():
-                value.shape = value.type = None
