@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import onnx
@@ -50,8 +51,11 @@ def upgrade(data: bytes, target: int) -> bytes:
 
     `where` of what it raises is the node, if one is known. Raises BadInput.
     """
-    _limit_memory()
-    model = onnx.load_from_string(data)
+    with _limited(MEMORY_LIMIT + _COPIES * len(data)):
+        return _upgraded(onnx.load_from_string(data), target)
+
+
+def _upgraded(model: onnx.ModelProto, target: int) -> bytes:
     opset = default_opset(model)
     if opset > onnx.defs.onnx_opset_version():
         raise BadInput(f"opset {opset} is newer than this onnx knows ({onnx.defs.onnx_opset_version()})")
@@ -64,10 +68,16 @@ def upgrade(data: bytes, target: int) -> bytes:
     return bytes(_complete(inferred if opset == target else _convert(model, target)).SerializeToString())
 
 
-def _limit_memory() -> None:
-    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-    limit = MEMORY_LIMIT if hard == resource.RLIM_INFINITY else min(MEMORY_LIMIT, hard)
-    resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+@contextmanager
+def _limited(size: int) -> Iterator[None]:
+    """Let allocations fail that would take this process beyond `size` bytes of addresses."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    given = [limit for limit in (soft, hard) if limit != resource.RLIM_INFINITY]
+    resource.setrlimit(resource.RLIMIT_AS, (min([size, *given]), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 def default_opset(model: onnx.ModelProto) -> int:
@@ -209,15 +219,19 @@ def _complete(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _merge(model: onnx.ModelProto, completed: onnx.ModelProto) -> None:
-    """Take what `completed` knows more, but nothing that comes from a Slice of an open dim.
+    """Take what `completed` knows more, but nothing that comes from a Slice of an open dim or an open Split.
 
-    The symbolic inference assumes there that the slice lies inside, which real models (`x[:1000000000]`) break.
+    The symbolic inference assumes that the slice lies inside, which real models (`x[:1000000000]`) break, and that
+    parts whose sizes are computed are equal.
     """
+    known = {t.name for t in model.graph.initializer}
+    known |= {name for node in model.graph.node if node.op_type == "Constant" for name in node.output}
     old = {v.name: v for v in (*model.graph.value_info, *model.graph.output)}
     new = {v.name: v for v in (*completed.graph.value_info, *completed.graph.output)}
     assumed: set[str] = set()
     for node in model.graph.node:
         guessed = node.op_type == "Slice" and _has_new_number(old.get(node.output[0]), new.get(node.output[0]))
+        guessed |= node.op_type == "Split" and not known.issuperset(filter(None, node.input[1:]))
         if guessed or assumed.intersection(node.input):
             assumed.update(node.output)
             continue
