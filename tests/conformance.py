@@ -72,8 +72,8 @@ def _case(case: object) -> NodeCase | None:
     return NodeCase(case.name, model, {i.name: named[i.name] for i in kept}, expected, case.rtol, case.atol)
 
 
-def build(case: NodeCase, target: Target, folder: Path) -> Manifest:
-    """Compile the case's model without a proof. Raises UnsupportedOps where the target refuses it."""
+def legalized(case: NodeCase, target: Target) -> ir.Model:
+    """The case's model in the target's ops. Raises UnsupportedOps where the target refuses it."""
     model = ir.from_bytes(upgrade.upgrade(case.model.SerializeToString(), ir.INTERNAL_OPSET))
     settle(model, where=case.name)
     phase.run(model, SIMPLIFY)
@@ -82,6 +82,12 @@ def build(case: NodeCase, target: Target, folder: Path) -> Manifest:
     refusals = backend.support(model, target)
     if refusals:
         raise UnsupportedOps(str(target), refusals)
+    return model
+
+
+def build(case: NodeCase, target: Target, folder: Path) -> Manifest:
+    """Compile the case's model without a proof. Raises UnsupportedOps where the target refuses it."""
+    model, backend = legalized(case, target), base.for_target(target)
     emitted = backend.emit(model, target, base.EmitOptions(), folder)
     source = Source(case.name, "", 0)
     return Manifest("", str(target), "onnx", source, emitted.inputs, emitted.outputs, (), "")

@@ -347,13 +347,14 @@ def test_check_lists_ops_and_shapes(built: Built, effc: Command) -> None:
     assert ran.json["outputs"][0]["shape"] == [4, 10]
     assert ran.json["ops"]["Conv"] == 17
     assert [target["share"] for target in ran.json["targets"]] == [1.0]
+    assert ran.json["open"] == []
 
 
 READABLE = [
     ("targets", ["ort-int8", "builds here"]),
     ("doctor", ["Python", "onnxruntime", "backend ort: ready"]),
     ("zoo list", ["pplcnet_orientation"]),
-    ("check {model} --target ort-fp32", ["17 Conv", "ort-fp32: 100%"]),
+    ("check {model} --target ort-fp32", ["Conv", "M MACs", "--shape input:1x1x28x28", "100%"]),
     ("verify {out}/ort-fp32", ["logits", "same class in 100.00%"]),
     ("bench {out}/ort-fp32 --min-time 0.02 --rounds 2", ["p50 ms", "ort-fp32"]),
     ("explain {out}/ort-int8", ["ONNX Runtime's profile", "int8 takes", "grouped Conv"]),
