@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from effc.compiler.passes import canonicalize, chains, cleanup, compose, constants, fold, fuse, transposes
+from effc.compiler.passes import canonicalize, chains, cleanup, compose, constants, fold, fuse, rows, transposes
 from effc.compiler.phase import Phase, Step
 
 __all__ = ["SIMPLIFY", "simplification"]
@@ -33,5 +33,6 @@ def simplification(opset: int, *, evaluate: fold.Evaluator = fold.here, budget: 
         evaluate, budget: of constant folding (`fold.steps`).
     """
     larger = Phase("compose", (*compose.STEPS, *cleanup.STEPS), _ROUNDS, by_round=True)
-    phases = (*_phases(fold.steps(evaluate, budget), fuse.steps(spread=budget is None)), larger)
+    last = Phase("last", (*rows.STEPS, *chains.LATE_STEPS, *canonicalize.STEPS, *cleanup.STEPS), _ROUNDS, by_round=True)
+    phases = (*_phases(fold.steps(evaluate, budget), fuse.steps(spread=budget is None)), larger, last)
     return tuple(replace(p, steps=tuple(step for step in p.steps if step.since <= opset)) for p in phases)

@@ -11,6 +11,7 @@ from effc.compiler import ir
 from effc.compiler.passes.rewrite import constant, input_at, is_float, is_private, is_row, maker, replace
 
 Vector = NDArray[np.float64]
+CONSTANT_OPS = ("Mul", "Add", "Div", "Sub", "Neg")
 _LINEAR = ("Conv", "ConvTranspose", "Gemm")
 
 
@@ -41,11 +42,13 @@ def of_batch_normalization(node: ir.Node) -> Affine | None:
 
 
 def constant_affine(node: ir.Node, spread: bool = True) -> bool:
-    """Mul, Div, Add and Sub by a constant per channel; `spread` as above."""
+    """Mul, Div, Add and Sub by a constant per channel, and Neg; `spread` as above."""
+    one, zero = np.ones(1), np.zeros(1)
+    if node.op_type == "Neg":
+        return _absorb(node, Affine(-one, zero))
     vector = _per_channel(node)
     if vector is None:
         return False
-    one, zero = np.ones(1), np.zeros(1)
     if node.op_type in ("Mul", "Div"):
         affine = Affine(vector if node.op_type == "Mul" else 1.0 / vector, zero)
     else:

@@ -122,7 +122,7 @@ def constant_first(node: ir.Node) -> bool:
 def reshape(node: ir.Node) -> bool:
     """Flatten, Squeeze, Unsqueeze and Reshape with one dim unknown are Reshape by a constant with one -1."""
     dims, x = ir.shape(node.outputs[0]), node.inputs[0]
-    if dims is None or 0 in dims or sum(not isinstance(d, int) for d in dims) > 1:
+    if dims is None or 0 in dims or _contradicts(node, len(dims)) or sum(not isinstance(d, int) for d in dims) > 1:
         return False
     target = np.array([d if isinstance(d, int) else -1 for d in dims], np.int64)
     now = ir.const(input_at(node, 1))
@@ -130,6 +130,12 @@ def reshape(node: ir.Node) -> bool:
     if is_constant and now is not None and np.array_equal(now, target):
         return False
     return replace(node, "Reshape", [x, constant(node, "shape", target)])
+
+
+def _contradicts(node: ir.Node, rank: int) -> bool:
+    """Whether the node computes another rank than its output, as files may claim falsely of their outputs."""
+    wanted = ir.static_shape(input_at(node, 1)) if node.op_type == "Reshape" else None
+    return wanted is not None and wanted != (rank,)
 
 
 def reshape_chain(node: ir.Node) -> bool:

@@ -98,7 +98,7 @@ def steps(spread: bool = True) -> tuple[Step, ...]:
     return (
         Step("MatMul + bias", each(gemm, "Add")),
         Step("batch normalization", each(partial(affine.batch_normalization, spread=spread), "BatchNormalization")),
-        Step("affine constants", each(partial(affine.constant_affine, spread=spread), "Mul", "Add", "Div", "Sub")),
+        Step("affine constants", each(partial(affine.constant_affine, spread=spread), *affine.CONSTANT_OPS)),
         *_OTHERS,
     )
 

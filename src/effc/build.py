@@ -54,7 +54,7 @@ _BESIDE = (
 )
 REFERENCE_SAMPLES = 4
 BATCH = 32
-_LIBRARIES = ("numpy", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "onnxsim", "onnx-shape-inference")
+_LIBRARIES = ("numpy", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "onnx-shape-inference")
 
 
 @dataclass(frozen=True)

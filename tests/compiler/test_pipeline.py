@@ -12,7 +12,7 @@ import pytest
 from onnx import numpy_helper
 
 from effc.compiler import ir, pipeline, proof
-from effc.compiler.passes import SIMPLIFY, simplifier
+from effc.compiler.passes import SIMPLIFY
 from effc.core.errors import BadInput, EffcError
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
@@ -81,23 +81,6 @@ def test_a_model_that_cannot_run_is_bad_input(tmp_path: Path) -> None:
     onnx.save(proto, str(path))
     with pytest.raises(BadInput, match=r"odd\.onnx"):
         pipeline.prepare(path)
-
-
-def test_onnxsim_names_keep_their_values() -> None:
-    """A tensor that onnxsim computes in another way must not keep its name."""
-    old = model("g (float[N,3] x) => (float[N,3] y) { a = Exp(x) b = Neg(a) y = Abs(b) }")
-    new = model("g (float[N,3] x) => (float[N,3] y) { a = Exp(x) b = Sqrt(a) y = Abs(b) }")
-    simplifier._rename_changed(old.graph, new.graph)
-    assert [v.name for node in new.graph for v in node.outputs] == ["a", "b_simplified", "y"]
-
-
-def test_onnxsim_is_left_out_where_nothing_is_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[ir.Model] = []
-    monkeypatch.setattr(simplifier, "_candidate", asked.append)
-    simplifier.simplify(model("g (float[2,3] x) => (float[2,3] y) { y = Abs(x) }"))
-    assert not asked
-    simplifier.simplify(model("g (float[2,3] x) => (int64[2,M] y) { y = NonZero(x) }"))
-    assert len(asked) == 1
 
 
 def test_phases_and_steps_have_names_of_their_own() -> None:

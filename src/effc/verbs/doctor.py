@@ -15,7 +15,6 @@ PACKAGES = (
     "onnx",
     "onnx-ir",
     "onnxscript",
-    "onnxsim",
     "onnx-shape-inference",
     "onnxruntime",
     "pillow",

@@ -1,0 +1,216 @@
+"""Arithmetic with constants done once, and pairs of ops that are one: x * a * b is x * (a b), -(-x) is x."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from effc.compiler import ir
+from effc.compiler.passes.rewrite import (
+    bypass,
+    constant,
+    each,
+    input_at,
+    is_float,
+    is_private,
+    maker,
+    replace,
+    same_shape,
+    scalar,
+)
+from effc.compiler.passes.targets import same_but_ones, target
+from effc.compiler.phase import Step
+
+_FACTORS, _TERMS = ("Mul", "Div"), ("Add", "Sub")
+Numbers = NDArray[np.float64]
+_SMALLEST, _LARGEST = 1e-30, 1e30
+_SMALL_BYTES = 1024
+
+
+# constants that follow each other
+
+
+def constants(node: ir.Node) -> bool:
+    """(x ~ a) ~ b is x ~ c for products and quotients of floats, and for sums and differences, in any order of both."""
+    kind = _FACTORS if node.op_type in _FACTORS else _TERMS
+    inner, b = maker(node.inputs[0], *kind), ir.const(node.inputs[1])
+    if inner is None or b is None or not is_private(inner.outputs[0]) or not is_float(node.outputs[0]):
+        return False
+    x, a = inner.inputs[0], ir.const(inner.inputs[1])
+    if a is None or x is None or not _fits(a, b, node):
+        return False
+    first, second = (np.asarray(array, np.float64) for array in (a, b))
+    if kind is _TERMS:
+        total = (first if inner.op_type == "Add" else -first) + (second if node.op_type == "Add" else -second)
+    else:
+        total = _factor(first, inner.op_type) * _factor(second, node.op_type)
+    if not _is_tame(total, kind is _FACTORS) or not same_but_rank(x, inner.outputs[0]):
+        return False
+    return replace(node, kind[0], [x, constant(node, "constant", total.astype(a.dtype))])
+
+
+def _factor(array: Numbers, op: str) -> Numbers:
+    with np.errstate(divide="ignore"):
+        return array if op == "Mul" else 1.0 / array
+
+
+def _is_tame(array: Numbers, factor: bool) -> bool:
+    """Far from where the order of two products matters, since one overflows or vanishes and the other does not."""
+    size = np.abs(array)
+    return bool(np.all(np.isfinite(array) & (size < _LARGEST) & (~np.bool_(factor) | (size == 0) | (size > _SMALLEST))))
+
+
+def _fits(a: ir.Array, b: ir.Array, node: ir.Node) -> bool:
+    """Whether the constant for both is about as large as the two, and no splat is written out."""
+    dims = np.broadcast_shapes(a.shape, b.shape) if _broadcastable(a, b) else None
+    size = None if dims is None else int(np.prod(dims)) * a.itemsize
+    limit = max(a.nbytes, b.nbytes, _SMALL_BYTES)
+    return size is not None and size <= limit and not (ir.is_splat(a) or ir.is_splat(b)) and a.dtype == b.dtype
+
+
+def _broadcastable(a: ir.Array, b: ir.Array) -> bool:
+    pairs = zip(reversed(a.shape), reversed(b.shape), strict=False)
+    return all(m == n or 1 in (m, n) for m, n in pairs)
+
+
+def same_but_rank(x: ir.Value, y: ir.Value) -> bool:
+    """Whether a constant combined with x gives y's rank, so that constants of more dims than x stay where they are."""
+    return ir.shape(x) is not None and ir.rank(x) == ir.rank(y)
+
+
+# signs and inverses
+
+
+def undone(node: ir.Node) -> bool:
+    """-(-x), not not x and 1 / (1 / x) are x; |(|x|)|, floor(floor(x)) and their like are the inner one."""
+    inner = maker(node.inputs[0], node.op_type)
+    if inner is None or inner.inputs[0] is None:
+        return False
+    kept = inner.inputs[0] if node.op_type in ("Neg", "Not", "Reciprocal") else inner.outputs[0]
+    return bypass(node, kept)
+
+
+def of_negative(node: ir.Node) -> bool:
+    """a + (-b) is a - b, a - (-b) is a + b, (-a) + b is b - a; -(a - b) is b - a."""
+    if node.op_type == "Neg":
+        inner = maker(node.inputs[0], "Sub")
+        private = inner is not None and is_private(inner.outputs[0])
+        return inner is not None and private and replace(node, "Sub", [inner.inputs[1], inner.inputs[0]])
+    a, b = node.inputs
+    second = maker(b, "Neg")
+    if second is not None:
+        return replace(node, "Sub" if node.op_type == "Add" else "Add", [a, second.inputs[0]])
+    first = maker(a, "Neg") if node.op_type == "Add" else None
+    return first is not None and replace(node, "Sub", [b, first.inputs[0]])
+
+
+def by_reciprocal(node: ir.Node) -> bool:
+    """a * (1 / b) is a / b, for 1 / b as Reciprocal or as Div."""
+    for a, other in (node.inputs, reversed(node.inputs)):
+        made = maker(other, "Reciprocal", "Div")
+        if made is None or other is None or not is_private(other) or not is_float(other):
+            continue
+        if made.op_type == "Div" and scalar(made.inputs[0]) != 1.0:
+            continue
+        divisor = made.inputs[-1]
+        if made.op_type == "Reciprocal" or ir.rank(made.outputs[0]) == ir.rank(divisor):
+            return replace(node, "Div", [a, divisor])
+    return False
+
+
+# casts
+
+
+def cast_chain(node: ir.Node) -> bool:
+    """Cast(Cast(x, A), B) is Cast(x, B) where A holds every value of x exactly."""
+    inner = maker(node.inputs[0], "Cast")
+    x = None if inner is None else inner.inputs[0]
+    types = [None if v is None else ir.numpy_dtype(v) for v in (x, node.inputs[0], node.outputs[0])]
+    if inner is None or any(t is None or t.kind not in "biuf" for t in types):
+        return False
+    first, between, last = (np.dtype(t) for t in types)
+    exact = np.can_cast(first, between, "safe") and (first.kind not in "iu" or _holds(between, first))
+    wraps = first.kind in "iu" and between.kind == "f" and last.kind in "iu" and not np.can_cast(first, last, "safe")
+    if not exact or wraps:
+        return False
+    if first == last and x is not None and x.dtype == node.outputs[0].dtype:
+        return bypass(node, x)
+    return replace(node, "Cast", [x], node.attributes)
+
+
+def _holds(between: np.dtype[np.generic], integers: np.dtype[np.generic]) -> bool:
+    """Whether a type has all bits of these integers; those of floats, of which NumPy's rules leave one out, counted."""
+    return between.kind != "f" or bool(np.iinfo(integers).max < 2 ** (np.finfo(between).nmant + 1))  # type: ignore[type-var]
+
+
+# choices
+
+
+def where_known(node: ir.Node) -> bool:
+    """Where(true, a, b) is a and Where(c, a, a) is a, of the result's shape."""
+    condition, a, b = node.inputs
+    array = ir.const(condition)
+    kept = a if a is b else None
+    if array is not None and array.size and (array.all() or not array.any()):
+        kept = a if array.all() else b
+    return kept is not None and same_shape(kept, node.outputs[0]) and bypass(node, kept)
+
+
+def where_not(node: ir.Node) -> bool:
+    """Where(not c, a, b) is Where(c, b, a)."""
+    inverted = maker(node.inputs[0], "Not")
+    return inverted is not None and replace(node, "Where", [inverted.inputs[0], node.inputs[2], node.inputs[1]])
+
+
+# reductions
+
+
+def reduced_ones(node: ir.Node) -> bool:
+    """The mean, sum, product, least or greatest over dims of 1 is x, in the result's shape."""
+    x, out = node.inputs[0], node.outputs[0]
+    axes, dims, after = ir.const(input_at(node, 1)), ir.shape(x), ir.shape(out)
+    if axes is None or dims is None or after is None or x is None or not axes.size:
+        return False
+    if any(dims[int(a)] != 1 for a in axes.ravel()):
+        return False
+    if dims == after and "?" not in dims:
+        return bypass(node, x)
+    entries = target(after, dims)
+    return entries is not None and replace(node, "Reshape", [x, constant(node, "shape", entries)])
+
+
+def kept_dims(node: ir.Node) -> bool:
+    """Reshape(Reduce(x, axes)) that puts dims of 1 where axes were reduced away, or drops them, is one Reduce."""
+    inner = node.inputs[0].producer() if node.inputs[0] is not None else None
+    if inner is None or not inner.op_type.startswith("Reduce") or not is_private(inner.outputs[0]):
+        return False
+    axes, dims, after = ir.const(input_at(inner, 1)), ir.shape(inner.inputs[0]), ir.shape(node.outputs[0])
+    if axes is None or dims is None or after is None or not axes.size:
+        return False
+    gone = {int(a) % len(dims) for a in axes.ravel()}
+    kept = tuple(1 if axis in gone else d for axis, d in enumerate(dims))
+    dropped = tuple(d for axis, d in enumerate(dims) if axis not in gone)
+    for keep, shape in ((1, kept), (0, dropped)):
+        if len(shape) == len(after) and _same_dims(shape, after):
+            return replace(node, inner.op_type, list(inner.inputs), {**inner.attributes, "keepdims": keep})
+    return False
+
+
+def _same_dims(a: tuple[int | str, ...], b: tuple[int | str, ...]) -> bool:
+    """Equal dims at equal places, where one unknown stands for itself."""
+    return same_but_ones(a, b) and all((m == 1) == (n == 1) for m, n in zip(a, b, strict=True))
+
+
+REDUCE_ONES = ("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd")
+
+STEPS = (
+    Step("constants in a row", each(constants, *_FACTORS, *_TERMS)),
+    Step("undone twice", each(undone, "Neg", "Not", "Reciprocal", "Abs", "Ceil", "Floor", "Round", "Sign")),
+    Step("negatives", each(of_negative, "Neg", *_TERMS)),
+    Step("reciprocals", each(by_reciprocal, "Mul")),
+    Step("chained casts", each(cast_chain, "Cast")),
+    Step("known choices", each(where_known, "Where")),
+    Step("inverted choices", each(where_not, "Where")),
+    Step("reductions of ones", each(reduced_ones, *REDUCE_ONES)),
+    Step("reductions and reshapes", each(kept_dims, "Reshape")),
+)
