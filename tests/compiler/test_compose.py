@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Iterator, Mapping
 
@@ -11,6 +12,8 @@ import numpy as np
 import onnx
 import onnx.parser
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 from effc.compiler import downgrade, frontend, ir, oracle, phase
 from effc.compiler.apart import Apart
@@ -19,6 +22,7 @@ from effc.compiler.passes import simplification
 
 Dims = tuple[int, ...]
 LEAST_DB, LEAST_HALF_DB = 90.0, 40.0
+SIZES = (1, 3)
 
 
 def build(
@@ -49,10 +53,14 @@ def ops(model: ir.Model) -> list[str]:
     return sorted(node.op_type for node in model.graph)
 
 
+def feeds_of(proto: onnx.ModelProto, size: int) -> oracle.Feeds:
+    dims = {d: size for entry in oracle.graph_inputs(proto) for d in entry.shape if isinstance(d, str)}
+    return oracle.seeded_feeds(proto, size, dims)
+
+
 def assert_equal(proto: onnx.ModelProto, model: ir.Model) -> None:
-    for size in (1, 3):
-        dims = {d: size for entry in oracle.graph_inputs(proto) for d in entry.shape if isinstance(d, str)}
-        feeds = oracle.seeded_feeds(proto, size, dims)
+    for size in SIZES:
+        feeds = feeds_of(proto, size)
         before, after = oracle.Session(proto).run(feeds), oracle.Session(model).run(feeds)
         assert list(before) == list(after)
         for name, array in before.items():
@@ -62,7 +70,7 @@ def assert_equal(proto: onnx.ModelProto, model: ir.Model) -> None:
 
 
 V = "g (float[N,8] x) => (float[N,8] y) "
-C = "<float half = {0.5}, float one = {1.0}, float two = {2.0}, float r2 = {1.4142135}, float ir2 = {0.70710677}, float z = {0.0}, float three = {3.0}, float six = {6.0}, float k = {0.044715}, float s = {0.7978846}, float t = {0.2}, float m = {-1.0}, float eps = {1e-5}, float[1] tiny = {1e-12}> "
+C = "<float half = {0.5}, float one = {1.0}, float two = {2.0}, float r2 = {1.4142135}, float ir2 = {0.70710677}, float z = {0.0}, float three = {3.0}, float six = {6.0}, float k = {0.044715}, float s = {0.7978846}, float t = {0.2}, float m = {-1.0}, float eps = {1e-5}, int64[1] last = {-1}> "
 FUNCTIONS = [
     # GELU: as torch writes it, TensorFlow, Paddle, and in other orders
     ("gelu: x*(1+erf)*half", 20, "d = Div(x, r2) e = Erf(d) a = Add(e, one) b = Mul(x, a) y = Mul(b, half)", ["Gelu"]),
@@ -372,3 +380,49 @@ def test_what_is_made_can_be_written_at_older_opsets(
     for head, body, weights in rows:
         proto = build(f"{head}{{ {body} }}", opset, weights)
         assert_equal(proto, downgrade.lowered(composed(proto, opset), opset, child))
+
+
+VECTORS = {"w": (8,), "b": (8,)}
+BODIES = [body for _, _, body, _ in (*FUNCTIONS, *LOOKALIKES)]
+BODIES += [MEAN + end for end in ("y = Div(d, r)", "n = Div(d, r) k = Mul(n, w) y = Add(k, b)")] * 5
+BODIES += [SQUARE + "n = Div(x, r) y = Mul(n, w)"] * 5
+
+
+UNSTABLE = {"c", "m"}
+"""What is no float, and a mean that may be 0 but for rounding."""
+
+
+@st.composite
+def placements(draw: st.DrawFn) -> tuple[str, int]:
+    """Written-out forms one after another, some added to what they came from, some read inside."""
+    text, taps, current = "", [], "x"
+    for index in range(draw(st.integers(1, 5))):
+        body = draw(st.sampled_from(BODIES))
+        made = set(re.findall(r"(\w+) = ", body))
+        renamed = re.sub(
+            r"\b\w+\b(?= =|[,)])",
+            lambda m, i=index, names=made, x=current: f"{m[0]}_{i}" if m[0] in names else x if m[0] == "x" else m[0],
+            body,
+        )
+        text += renamed + " "
+        if draw(st.booleans()):
+            taps.append(f"{draw(st.sampled_from(sorted(made - UNSTABLE)))}_{index}")
+        if draw(st.booleans()):
+            text += f"s_{index} = Add({current}, y_{index}) "
+            current = f"s_{index}"
+        else:
+            current = f"y_{index}"
+    taps = [tap for tap in dict.fromkeys(taps) if tap != current]
+    text += f"y = Identity({current}) " + " ".join(f"out_{tap} = Atan({tap})" for tap in taps)
+    outputs = ", ".join(f"float[N,8] {name}" for name in ("y", *(f"out_{tap}" for tap in taps)))
+    return f"g (float[N,8] x) => ({outputs}) {C}{{ {text} }}", draw(st.sampled_from([17, 20, 24]))
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(placements())
+def test_outputs_are_kept_wherever_forms_stand(placed: tuple[str, int]) -> None:
+    text, opset = placed
+    proto = build(text, opset, VECTORS)
+    session = oracle.Session(proto)
+    assume(all(np.isfinite(a).all() for size in SIZES for a in session.run(feeds_of(proto, size)).values()))
+    assert_equal(proto, composed(proto, opset))
