@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.generic]
 Feeds = Mapping[str, Array]
-Source: TypeAlias = Union[onnx.ModelProto, bytes, Path]
+Source: TypeAlias = onnx.ModelProto | bytes | Path
 AnyModel: TypeAlias = Union["ir.Model", onnx.ModelProto, bytes, Path]
 
 STAGE = "ONNX Runtime"
@@ -147,7 +147,7 @@ def _source(model: AnyModel, outputs: Sequence[str] | None, folder: Path) -> Sou
     """What the runtimes load: a file as it is, a proto some of whose weights lie in files, or any other's bytes."""
     if outputs is None and isinstance(model, bytes | Path):
         return model
-    proto = _proto(model) if isinstance(model, onnx.ModelProto | bytes | Path) else _sketch(model, folder)
+    proto = _proto(model) if isinstance(model, Source) else _sketch(model, folder)
     if outputs is not None:
         del proto.graph.output[:]
         proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs)

@@ -6,7 +6,8 @@ Everything here is Python over protobuf, so that a damaged file meets no C++ par
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -22,6 +23,8 @@ RE_EXPORT = "export the model again, or fetch the file again if it was downloade
 _PACKED_TYPES = {TensorProto.INT4, TensorProto.UINT4, TensorProto.FLOAT4E2M1, TensorProto.UINT2, TensorProto.INT2}
 _FREE_WEIGHTS_IR = 4
 _MOST_INSIDE_NODES = 1 << 30
+_MOST_DIMS = 64
+_MOST_NODES = 1_000_000
 _COMPLEX_TYPES = {TensorProto.COMPLEX64, TensorProto.COMPLEX128}
 
 
@@ -57,7 +60,8 @@ def read(path: Path, skimmed_from: int = mapped.SKIMMED_FROM) -> Raw:
         _order(function, set(function.input), path)
     _order(proto.graph, _given(proto.graph), path)
     _name_nodes(proto.graph)
-    _refuse_recursion(proto, path)
+    _check_references(proto, path)
+    _check_functions(proto, path)
     return Raw(proto, digest.hexdigest(), size)
 
 
@@ -78,6 +82,10 @@ def _parse(data: memoryview, path: Path, skimmed_from: int) -> tuple[onnx.ModelP
     if not (proto.ir_version and proto.graph.output and proto.opset_import):
         missing = "a graph with outputs" if not proto.graph.output else "an IR version and an opset"
         raise BadInput(f"not an ONNX model, or cut short: it lacks {missing}", where=str(path), hint=RE_EXPORT)
+    opsets = {(entry.domain or "ai.onnx", entry.version) for entry in proto.opset_import}
+    if proto.ir_version < 1 or len(dict(opsets)) < len(opsets):
+        what = f"IR version {proto.ir_version}, opsets {sorted(opsets)}: there is no such model"
+        raise BadInput(what, where=str(path), hint=RE_EXPORT)
     return proto, sections
 
 
@@ -205,6 +213,8 @@ def _subgraphs(attribute: onnx.AttributeProto) -> Iterator[onnx.GraphProto]:
 
 def _check_tensor(tensor: TensorProto, path: Path) -> None:
     where = f"{path}, tensor {tensor.name!r}"
+    if len(tensor.dims) > _MOST_DIMS:
+        raise BadInput(f"it has {len(tensor.dims)} dims, more than {_MOST_DIMS}", where=where, hint=RE_EXPORT)
     if tensor.data_type not in onnx.helper.get_all_tensor_dtypes() or any(d < 0 for d in tensor.dims):
         what = f"no such tensor: element type {tensor.data_type}, dims {list(tensor.dims)}"
         raise BadInput(what, where=where, hint=RE_EXPORT)
@@ -216,13 +226,12 @@ def _check_tensor(tensor: TensorProto, path: Path) -> None:
 
 def _sizes(tensor: TensorProto) -> tuple[int, int]:
     """(what it holds, what its dims need): bytes of raw data, or elements of the typed field."""
-    elements = 1
-    for dim in tensor.dims:
-        elements *= dim
-    if (place := mapped.place(tensor)) is not None:
-        return place.length, -(-elements * ir.DataType(tensor.data_type).bitwidth // 8)
-    if tensor.HasField("raw_data"):
-        return len(tensor.raw_data), -(-elements * ir.DataType(tensor.data_type).bitwidth // 8)
+    elements = math.prod(tensor.dims)
+    place = mapped.place(tensor)
+    is_raw = (place is not None or tensor.HasField("raw_data")) and tensor.data_type != TensorProto.STRING
+    if is_raw:
+        held = len(tensor.raw_data) if place is None else place.length
+        return held, -(-elements * ir.DataType(tensor.data_type).bitwidth // 8)
     typed = getattr(tensor, onnx.helper.tensor_dtype_to_field(tensor.data_type))
     if tensor.data_type in _PACKED_TYPES:
         per_entry = 8 // ir.DataType(tensor.data_type).bitwidth
@@ -319,11 +328,40 @@ def _numbered(stem: str) -> Iterator[str]:
         yield f"{stem}_{count}"
 
 
-def _refuse_recursion(proto: onnx.ModelProto, path: Path) -> None:
+# functions
+
+
+def _check_functions(proto: onnx.ModelProto, path: Path) -> None:
+    """Refuse functions that call each other without end, or that make too many nodes where they are called."""
     names = {(f.domain, f.name) for f in proto.functions}
-    calls = {(f.domain, f.name): {(n.domain, n.op_type) for n in f.node} & names for f in proto.functions}
+    bodies = {(f.domain, f.name): [(n.domain, n.op_type) for n in _nodes(f.node)] for f in proto.functions}
+    calls = {name: names.intersection(body) for name, body in bodies.items()}
     try:
-        TopologicalSorter(calls).prepare()
+        order = list(TopologicalSorter(calls).static_order())
     except CycleError as error:
         chain = " -> ".join(f"{domain}.{name}" for domain, name in error.args[1])
         raise BadInput(f"model functions call each other without end: {chain}", where=str(path)) from None
+    sizes: dict[tuple[str, str], int] = {}
+    for name in order:
+        sizes[name] = sum(sizes.get(callee, 1) for callee in bodies[name])
+    whole = sum(sizes.get((n.domain, n.op_type), 1) for n in _nodes(proto.graph.node))
+    if whole > _MOST_NODES:
+        raise BadInput(f"with its functions written out it has {whole} nodes, more than {_MOST_NODES}", where=str(path))
+
+
+def _check_references(proto: onnx.ModelProto, path: Path) -> None:
+    """Refuse attributes that stand for those of a function where there is none."""
+    for node in _nodes(proto.graph.node):
+        for attribute in node.attribute:
+            if attribute.ref_attr_name:
+                what = f"its attribute {attribute.name!r} refers to one of a function, and it is in none"
+                raise BadInput(what, where=f"{path}, node {label(node)}", hint=RE_EXPORT)
+
+
+def _nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+    """The nodes and those of their subgraphs."""
+    for node in nodes:
+        yield node
+        for attribute in node.attribute:
+            for graph in _subgraphs(attribute):
+                yield from _nodes(graph.node)

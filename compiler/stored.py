@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import mmap
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,6 +21,8 @@ _BLOCK = 64 << 20
 """Bytes that are copied at a time where an array's elements do not lie one after another."""
 _SCRATCH_FROM = 64 << 20
 """Bytes of weights from which on a sketch has a file for those that lie in none."""
+_SPILLED_FROM = 4 << 20
+"""Bytes of an array from which on it goes to a file."""
 _ALIGNED = 64
 _PAGE = 4096
 
@@ -49,6 +53,33 @@ def _unpacked(tensor: TensorProtocol) -> TensorProtocol:
     if tensor.dtype == DataType.STRING:
         return tensor
     return onnx_ir.Tensor(tensor.numpy(), tensor.dtype, name=tensor.name, doc_string=tensor.doc_string)
+
+
+def spilled(array: NDArray[Any]) -> NDArray[Any]:
+    """A large array in a file of no name, which goes with it: what is made of mapped weights fills no memory either.
+
+    Where there is no room for files memory has to do.
+    """
+    if array.nbytes < _SPILLED_FROM or _is_mapped(array):
+        return array
+    try:
+        with tempfile.TemporaryFile(prefix="effc-weight-") as stream:
+            for piece in _pieces(array):
+                stream.write(piece)
+            stream.flush()
+            pages = mmap.mmap(stream.fileno(), array.nbytes)
+    except OSError:
+        return array
+    return np.frombuffer(pages, np.uint8).view(array.dtype).reshape(array.shape)
+
+
+def _is_mapped(array: NDArray[Any]) -> bool:
+    """Whether the array's elements lie one after another in a file."""
+    holder: object = array
+    while isinstance(holder, np.ndarray):
+        holder = holder.base
+    holder = holder.obj if isinstance(holder, memoryview) else holder
+    return isinstance(holder, mmap.mmap) and array.flags.c_contiguous
 
 
 def load(path: Path) -> Model:

@@ -19,10 +19,13 @@ import onnx.shape_inference
 import onnx.version_converter
 from onnx import TensorProto
 
-from effc.core.errors import BadInput
+from effc.core.errors import BadInput, brief
 
-MEMORY_LIMIT = 6 << 30
+MEMORY_LIMIT = 3 << 29
+_COPIES = 8
+"""How often a model may lie in memory at once while it is converted."""
 OLDEST_SUPPORTED = 7
+_LONGEST_MESSAGE = 4000
 _INTERNAL_IR = 10
 Result = TypeVar("Result")
 _NUMBERED = "unk__"
@@ -105,7 +108,8 @@ def _attempt(action: Callable[[], Result], what: str) -> Result:
 
 def summary(error: Exception) -> str:
     """A library's message in one line, without its source positions and doubled kinds."""
-    text = re.sub(r"\S+\.(cc|h|cpp):\d+:?( operator\(\):?| \w+:)?", "", str(error))
+    text = brief(str(error), _LONGEST_MESSAGE)  # a name may be as long as it likes, the patterns take its square
+    text = re.sub(r"\S+\.(cc|h|cpp):\d+:?( operator\(\):?| \w+:)?", "", text)
     text = re.sub(r"\[(ShapeInferenceError|TypeInferenceError)\]", "", text.replace("==> Context:", ";"))
     return re.sub(r"\s+", " ", text).strip()[:600] or type(error).__name__
 

@@ -10,6 +10,14 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 
+_LONGEST = 2000
+
+
+def brief(text: str, longest: int = _LONGEST) -> str:
+    """The text without its middle where it is very long: names in model files may have any length."""
+    return text if len(text) <= longest else f"{text[: longest // 2]} ... {text[-longest // 2 :]}"
+
+
 class EffcError(Exception):
     """Base of all reported errors.
 
@@ -23,8 +31,8 @@ class EffcError(Exception):
     kind: ClassVar[str] = "internal error"
 
     def __init__(self, what: str, *, where: str = "", hint: str = "") -> None:
-        super().__init__(what)
-        self.what, self.where, self.hint = what, where, hint
+        super().__init__(brief(what))
+        self.what, self.where, self.hint = brief(what), brief(where), brief(hint)
 
     def __str__(self) -> str:
         lines = [f"{self.where}: {self.what}" if self.where else self.what]
