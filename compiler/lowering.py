@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from effc.compiler import ir
-from effc.core.errors import Refusal
+from effc.core.errors import Caution, Refusal
 
 Lower = TypeVar("Lower", bound=Callable[..., object])
 
@@ -29,11 +29,12 @@ _UNWRITTEN = Why("no lowering is written for it")
 
 @dataclass(frozen=True)
 class Lowering(Generic[Lower]):
-    """One op's lowering and its precondition."""
+    """One op's lowering: its precondition, and which nodes it makes slow."""
 
     op: str
     function: Lower
     check: Check
+    slow: Check
 
 
 @dataclass
@@ -44,14 +45,14 @@ class OpTable(Generic[Lower]):
     entries: dict[str, Lowering[Lower]] = field(default_factory=dict)
     reasons: dict[str, Why] = field(default_factory=dict)
 
-    def op(self, *names: str, check: Check | None = None) -> Callable[[Lower], Lower]:
-        """Decorator: the function lowers these ops. `check` tells why not, or None."""
+    def op(self, *names: str, check: Check | None = None, slow: Check | None = None) -> Callable[[Lower], Lower]:
+        """Decorator: the function lowers these ops. `check` tells why not, `slow` why no fast kernel runs, or None."""
 
         def register(function: Lower) -> Lower:
             for name in names:
                 if name in self.entries:
                     raise ValueError(f"{self.backend} has two lowerings for {name}")
-                self.entries[name] = Lowering(name, function, check or _always)
+                self.entries[name] = Lowering(name, function, check or _always, slow or _always)
             return function
 
         return register
@@ -77,12 +78,23 @@ class OpTable(Generic[Lower]):
             why = self.entries[node.op_type].check(node)
         else:
             why = self.reasons.get(node.op_type, _UNWRITTEN)
-        name = node.name or node.outputs[0].name or "?"
-        return None if why is None else Refusal(name, node.op_type, why.reason, why.hint)
+        return None if why is None else Refusal(named(node), node.op_type, why.reason, why.hint)
+
+    def caution(self, node: ir.Node) -> Caution | None:
+        """Why this node is slow, None where it is not, or is refused."""
+        if node.domain not in ("", "ai.onnx") or node.op_type not in self.entries:
+            return None
+        why = self.entries[node.op_type].slow(node)
+        return None if why is None else Caution(named(node), node.op_type, why.reason, why.hint)
 
     def refusals(self, nodes: Iterable[ir.Node]) -> tuple[Refusal, ...]:
         """Every node that cannot be lowered, in graph order."""
         return tuple(found for node in nodes if (found := self.refusal(node)) is not None)
+
+
+def named(node: ir.Node) -> str:
+    """What the node is called in reports: its own name, else its first output's."""
+    return node.name or node.outputs[0].name or "?"
 
 
 def _always(node: ir.Node) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from effc.backends.tvm.plan.symbols import names
 from effc.backends.tvm.taken import FIXED, IMPORTED, SCHEDULED, WRONG
 from effc.compiler import ir
-from effc.compiler.lowering import FOREIGN, Check, Why
+from effc.compiler.lowering import FOREIGN, Check, Why, named
 from effc.core.errors import Caution, Refusal
 
 FIX = "fix the model's symbolic dims with --shape, or export it as a constant"
@@ -32,7 +32,7 @@ def refusals(model: ir.Model) -> tuple[Refusal, ...]:
     graph = model.graph
     inputs = ((v.name, "input", _input(v)) for v in graph.inputs)
     known = frozenset(name for v in graph.inputs for dim in ir.shape(v) or () for name in names(str(dim)))
-    nodes = ((node.name or node.outputs[0].name, node.op_type, _why(node, known)) for node in graph)
+    nodes = ((named(node), node.op_type, _why(node, known)) for node in graph)
     found = ((name, op, why) for name, op, why in (*inputs, *nodes) if why is not None)
     return tuple(Refusal(name or "?", op, why.reason, why.hint) for name, op, why in found)
 
@@ -44,8 +44,9 @@ def unscheduled(model: ir.Model) -> Iterator[Caution]:
     """
     for node in model.graph:
         if node.op_type in IMPORTED - SCHEDULED - FIXED:
-            name = node.name or node.outputs[0].name or "?"
-            yield Caution(name, node.op_type, "it has no schedule of ours: TVM's own operator runs, by a plain one")
+            yield Caution(
+                named(node), node.op_type, "it has no schedule of ours: TVM's own operator runs, by a plain one"
+            )
 
 
 def _input(value: ir.Value) -> Why | None:

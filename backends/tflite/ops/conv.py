@@ -8,7 +8,15 @@ from dataclasses import replace
 import numpy as np
 
 from effc.backends.tflite.emitter import Call, Constant
-from effc.backends.tflite.ops.table import FIX, TABLE, needs_constant, needs_float, needs_rank, needs_static
+from effc.backends.tflite.ops.table import (
+    FIX,
+    TABLE,
+    needs_constant,
+    needs_float,
+    needs_rank,
+    needs_static,
+    undelegated,
+)
 from effc.backends.tflite.ops.windows import Window, padded
 from effc.backends.tflite.writer import Array, Quant
 from effc.compiler import ir
@@ -71,7 +79,11 @@ def _extra(node: ir.Node) -> tuple[int, ...]:
     return ir.attr_ints(node, "output_padding", (0, 0))
 
 
-@TABLE.op("ConvTranspose", check=_check_transposed)
+def _slow_transposed(node: ir.Node) -> Why | None:
+    return undelegated("the crop of its output, an operator of its own") if _is_cropped(node) else None
+
+
+@TABLE.op("ConvTranspose", check=_check_transposed, slow=_slow_transposed)
 def conv_transpose(call: Call) -> None:
     """SAME where the padding is its own, else the full n -> (n - 1) s + k and a SLICE, which is not delegated."""
     weight = call.constant(1)
@@ -96,7 +108,7 @@ def conv_transpose(call: Call) -> None:
         call.emit("SLICE", (target, begin, call.emitter.int_vector("size", (-1, height, width, channels))), "Slice")
 
 
-def is_cropped(node: ir.Node) -> bool:
+def _is_cropped(node: ir.Node) -> bool:
     """Whether a ConvTranspose of known dims needs the SLICE."""
     dims, out = ir.static_shape_from(node.inputs[0], 2), ir.static_shape_from(node.outputs[0], 2)
     kernel = ir.static_shape_from(node.inputs[1], 2)

@@ -7,7 +7,7 @@ import numpy as np
 from effc.backends.tflite import scheme
 from effc.backends.tflite.emitter import Call
 from effc.backends.tflite.layout import to_last
-from effc.backends.tflite.ops.table import TABLE, needs_constant, needs_dtype, needs_float
+from effc.backends.tflite.ops.table import TABLE, needs_constant, needs_dtype, needs_float, never
 from effc.backends.tflite.writer import Array, TensorSpec
 from effc.compiler import ir
 from effc.compiler.lowering import Why
@@ -66,7 +66,7 @@ def put_broadcast(call: Call, value: ir.Value, data: Array) -> int:
 
 
 def _register_unary(op: str, builtin: str, kind: str) -> None:
-    @TABLE.op(op, check=None if op == "Not" else needs_float)
+    @TABLE.op(op, check=None if op == "Not" else needs_float, slow=never() if op == "Sign" else None)
     def unary(call: Call) -> None:
         call.emit(builtin, (call.x(),), kind, 2 if call.integer else 1)
 
@@ -79,7 +79,7 @@ def _register_arithmetic(op: str, kind: str) -> None:
 
 
 def _register_binary(op: str, builtin: str, kind: str) -> None:
-    @TABLE.op(op, check=_two_operands)
+    @TABLE.op(op, check=_two_operands, slow=never() if op == "Pow" else None)
     def binary(call: Call) -> None:
         call.emit(builtin, (operand(call, 0), operand(call, 1)), kind)
 
@@ -202,7 +202,7 @@ def identity(call: Call) -> None:
     call.emitter.reshape(call.x(), call.out(), call.out_dims())
 
 
-@TABLE.op("Where", check=lambda node: needs_float(node, 1))
+@TABLE.op("Where", check=lambda node: needs_float(node, 1), slow=never())
 def where(call: Call) -> None:
     """a where the condition holds, b elsewhere."""
     call.emit("SELECT_V2", tuple(operand(call, i) for i in range(3)), "SelectV2")

@@ -6,7 +6,7 @@ import numpy as np
 
 from effc.backends.tflite.emitter import Call
 from effc.backends.tflite.ops.conv import INT8_VERSION
-from effc.backends.tflite.ops.table import FIX, TABLE, needs_float, needs_rank, needs_static
+from effc.backends.tflite.ops.table import FIX, TABLE, needs_float, needs_rank, needs_static, undelegated
 from effc.backends.tflite.ops.windows import Window, padded
 from effc.backends.tflite.writer import Quant
 from effc.compiler import ir
@@ -50,7 +50,16 @@ def _filter(window: Window) -> dict[str, object]:
     return {"filterHeight": window.kernel[0], "filterWidth": window.kernel[1]}
 
 
-@TABLE.op("MaxPool", check=_check)
+def _slow_max_pool(node: ir.Node) -> Why | None:
+    """Explicit padding that is not SAME is an operator of its own, filled with the lowest value."""
+    dims, out = ir.static_shape_from(node.inputs[0], 2), ir.static_shape_from(node.outputs[0], 2)
+    if dims is None or out is None:
+        return None
+    window = Window.of(node, ir.attr_ints(node, "kernel_shape", (1, 1))).fitted(dims, out)
+    return undelegated("its padding, an operator of its own") if window.padding(dims) is None else None
+
+
+@TABLE.op("MaxPool", check=_check, slow=_slow_max_pool)
 def max_pool(call: Call) -> None:
     """The largest of each window; padding never wins, so that an own one is filled with the lowest value."""
     window = _window(call)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from effc.backends.tflite.emitter import Call
-from effc.backends.tflite.ops.table import TABLE, needs_constant, needs_float
+from effc.backends.tflite.ops.table import TABLE, needs_constant, needs_float, never
 from effc.compiler import ir
 from effc.compiler.lowering import Why
 
@@ -20,8 +20,12 @@ REDUCTIONS = {
 }
 
 
+def _check(node: ir.Node) -> Why | None:
+    return needs_float(node) or needs_constant(node, 1)
+
+
 def _register(op: str, builtin: str) -> None:
-    @TABLE.op(op, check=lambda node: needs_float(node) or needs_constant(node, 1))
+    @TABLE.op(op, check=_check, slow=never() if op == "ReduceProd" else None)
     def reduction(call: Call) -> None:
         axes = call.ints(1) if call.given(1) else ()
         if not axes and not ir.attr_int(call.node, "noop_with_empty_axes", 0):
@@ -59,7 +63,7 @@ def softmax(call: Call) -> None:
     _over_last_axis(call, axis, lambda a, b: call.writer.op("SOFTMAX", (a,), (b,), options))
 
 
-@TABLE.op("LogSoftmax", check=needs_float)
+@TABLE.op("LogSoftmax", check=needs_float, slow=never("Softmax and Log are delegated"))
 def log_softmax(call: Call) -> None:
     """log(softmax(x)) along one axis."""
     options = call.writer.options("LogSoftmax")
@@ -74,7 +78,7 @@ def _check_arg(node: ir.Node) -> Why | None:
 
 
 def _register_arg(op: str, builtin: str, kind: str) -> None:
-    @TABLE.op(op, check=_check_arg)
+    @TABLE.op(op, check=_check_arg, slow=never())
     def arg(call: Call) -> None:
         axis = call.put("axis", np.asarray([call.axis(ir.attr_int(call.node, "axis", 0))], np.int32))
         out_type = call.writer.enum("TensorType", "INT64")

@@ -8,10 +8,11 @@ import numpy as np
 
 from effc.backends.tflite.emitter import Call
 from effc.backends.tflite.layout import to_last
-from effc.backends.tflite.ops.table import FIX, TABLE, needs_constant, needs_rank, needs_static
+from effc.backends.tflite.ops.table import FIX, TABLE, needs_constant, needs_rank, needs_static, never, undelegated
 from effc.backends.tflite.writer import TensorSpec
 from effc.compiler import ir
 from effc.compiler.lowering import Why
+from effc.compiler.passes.rewrite import input_at
 
 
 def _check_reshape(node: ir.Node) -> Why | None:
@@ -64,7 +65,7 @@ def _check_split(node: ir.Node) -> Why | None:
     return needs_constant(node, 1)
 
 
-@TABLE.op("Split", check=_check_split)
+@TABLE.op("Split", check=_check_split, slow=never("Slice is delegated"))
 def split(call: Call) -> None:
     """Consecutive parts along an axis."""
     axis = call.axis(ir.attr_int(call.node, "axis", 0))
@@ -87,7 +88,17 @@ def _check_slice(node: ir.Node) -> Why | None:
     return needs_constant(node, 1, 2, 3, 4) or needs_static(node, first=0 if backwards else 1)
 
 
-@TABLE.op("Slice", check=_check_slice)
+def _slow_slice(node: ir.Node) -> Why | None:
+    """Delegated are steps of 1 over dims whose size is known."""
+    steps, axes, dims = ir.const(input_at(node, 4)), ir.const(input_at(node, 3)), ir.shape(node.inputs[0]) or ()
+    if steps is not None and any(int(step) != 1 for step in steps.ravel()):
+        return undelegated("its steps", "steps of 1 are delegated")
+    cut = range(len(dims)) if axes is None else [int(axis) for axis in axes.ravel()]
+    symbolic = any(not isinstance(dims[axis], int) for axis in cut)
+    return undelegated("slices of a symbolic dim", FIX) if symbolic else None
+
+
+@TABLE.op("Slice", check=_check_slice, slow=_slow_slice)
 def slice_(call: Call) -> None:
     """x[start:end:step] along the named axes."""
     size, dims = ir.rank(call.value(0)), call.dims()
@@ -127,7 +138,14 @@ def _check_pad(node: ir.Node) -> Why | None:
     return needs_constant(node, 1, 2, 3)
 
 
-@TABLE.op("Pad", check=_check_pad)
+def _slow_pad(node: ir.Node) -> Why | None:
+    fill = ir.const(input_at(node, 2))
+    if ir.attr_str(node, "mode", "constant") != "constant":
+        return undelegated("its mode", "padding with 0 is delegated")
+    return undelegated("padding with other than 0") if fill is not None and fill.any() else None
+
+
+@TABLE.op("Pad", check=_check_pad, slow=_slow_pad)
 def pad(call: Call) -> None:
     """Elements added around; in an integer call the padding is the zero point, so that it is zero."""
     size, flat = ir.rank(call.value(0)), call.ints(1)
@@ -208,7 +226,11 @@ def _exact_scales(node: ir.Node) -> bool:
     return all(math.isclose(i * s, o, rel_tol=1e-6) for i, o, s in triples)
 
 
-@TABLE.op("Resize", check=_check_resize)
+def _slow_resize(node: ir.Node) -> Why | None:
+    return undelegated("nearest", "mode linear is delegated") if _resize_mode(node)[0] == "nearest" else None
+
+
+@TABLE.op("Resize", check=_check_resize, slow=_slow_resize)
 def resize(call: Call) -> None:
     """Height and width resampled. Nearest has no delegate, bilinear has one in all its modes."""
     corners, half = RESIZES.get(_resize_mode(call.node), (False, False))
@@ -248,7 +270,7 @@ def _check_gather(node: ir.Node) -> Why | None:
     return None
 
 
-@TABLE.op("Gather", check=_check_gather)
+@TABLE.op("Gather", check=_check_gather, slow=never())
 def gather(call: Call) -> None:
     """Entries at the given indices of one axis; a negative constant index counts from the end."""
     axis = ir.attr_int(call.node, "axis", 0) % ir.rank(call.value(0))
@@ -269,7 +291,7 @@ def _check_expand(node: ir.Node) -> Why | None:
     return Why("it widens to a symbolic size", FIX) if any(not isinstance(d, int) for d in widened) else None
 
 
-@TABLE.op("Expand", check=_check_expand)
+@TABLE.op("Expand", check=_check_expand, slow=never())
 def expand(call: Call) -> None:
     """Broadcast to a shape; copies side by side where a dim is dynamic, which no shape can state."""
     before, after = call.dims(), call.out_dims()
@@ -285,7 +307,7 @@ def expand(call: Call) -> None:
     call.emit("TILE", (source, call.emitter.int_vector("repeats", repeats)), "Tile", 3 if call.integer else 1)
 
 
-@TABLE.op("Tile", check=lambda node: needs_constant(node, 1))
+@TABLE.op("Tile", check=lambda node: needs_constant(node, 1), slow=never())
 def tile(call: Call) -> None:
     """Copies side by side along each axis."""
     call.emit("TILE", (call.x(), call.emitter.int_vector("repeats", call.ints(1))), "Tile", 3 if call.integer else 1)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from effc.backends.tflite.emitter import Call
 from effc.backends.tflite.plan import constant
 from effc.compiler import ir
-from effc.compiler.lowering import OpTable, Why
+from effc.compiler.lowering import Check, OpTable, Why
 
 FIX = "fix the model's symbolic dims with --shape"
 """What to do where a dim has to be a number."""
@@ -16,6 +16,16 @@ TABLE.refuse("TFLite has no such builtin", "Einsum", "GridSample", "RoiAlign", "
 TABLE.refuse("TFLite has no Erf builtin", "Erf", hint="export GELU as the Gelu op (opset 20), which TFLite has")
 TABLE.refuse("control flow is not lowered", "If", "Loop", "Scan", hint="export the model without it, or unrolled")
 TABLE.refuse("TFLite's shapes are numbers", "Shape", "Size", hint=FIX)
+
+
+def undelegated(what: str = "it", hint: str = "") -> Why:
+    """XNNPACK leaves the operator to LiteRT's own kernels, which are slow."""
+    return Why(f"XNNPACK does not take {what}: LiteRT's own kernel runs", hint)
+
+
+def never(hint: str = "") -> Check:
+    """XNNPACK takes no form of the operator."""
+    return lambda node: undelegated(hint=hint)
 
 
 def needs_static(node: ir.Node, position: int = 0, first: int = 1) -> Why | None:

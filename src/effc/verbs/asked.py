@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from effc.backends import base
 from effc.calibration.leftover import Leftover, leftover
-from effc.compiler import ir, phase
+from effc.compiler import ir, lowering, phase
 from effc.compiler.cost import work
 from effc.compiler.sized import Sizes, sized
 from effc.compiler.walk import everywhere
@@ -51,25 +52,33 @@ def ask(model: ir.Model, targets: Iterable[Target], at: Sizes) -> tuple[TargetSu
     Raises BadInput for a target that no backend builds.
     """
     pairs = [(base.for_target(target), target) for target in targets]
-    trials = _Trials(model, at)
+    trials = _Trials(_Legal(model, at))
     found = [trials.support(backend, target) for backend, target in pairs]
     return tuple(_advised(found))
 
 
 @dataclass(frozen=True)
 class _Legal:
-    """The model in a target's ops, and the MACs of its nodes by name; none where they cannot be counted."""
+    """The model in a target's ops."""
 
     model: ir.Model
-    macs: Mapping[str, int]
+    at: Sizes
+
+    @cached_property
+    def macs(self) -> dict[str, int]:
+        """The MACs of each node by name; none where they cannot be counted."""
+        try:
+            made = sized(self.model, self.at)
+        except EffcError:
+            return {}
+        return {node.name or "": work(node).macs for node in made.graph}
 
 
 @dataclass
 class _Trials:
-    """The model as legalized so far; targets with the same steps share what was made."""
+    """The model as legalized so far: targets with the same steps, or whose steps change nothing, share it."""
 
-    model: ir.Model
-    at: Sizes
+    plain: _Legal
     legal: dict[object, _Legal | EffcError] = field(default_factory=dict)
     left: dict[object, Leftover] = field(default_factory=dict)
 
@@ -78,17 +87,19 @@ class _Trials:
         phases, install = backend.legalize(target), backend.missing() or ""
         steps = tuple((one.name, *(step.name for step in one.steps)) for one in phases)
         if steps not in self.legal:
-            self.legal[steps] = _legalized(self.model, phases, self.at)
+            self.legal[steps] = _legalized(self.plain, phases)
         found = self.legal[steps]
         if isinstance(found, EffcError):
             refusals = found.refusals if isinstance(found, UnsupportedOps) else ()
-            return TargetSupport(str(target), len(self.model.graph), 0.0, refusals, error=found.what, install=install)
-        told = self._leftover(steps, found.model, backend, target)
+            return TargetSupport(
+                str(target), len(self.plain.model.graph), 0.0, refusals, error=found.what, install=install
+            )
+        told = self._leftover(found.model, backend, target)
         return replace(_view(found, backend, target, told), install=install)
 
-    def _leftover(self, steps: object, model: ir.Model, backend: base.Backend, target: Target) -> Leftover:
+    def _leftover(self, model: ir.Model, backend: base.Backend, target: Target) -> Leftover:
         scheme, narrowing = backend.scheme(target), backend.narrowing(target)
-        key = (steps, scheme and scheme.name, narrowing)
+        key = (id(model), scheme and scheme.name, narrowing)
         if key not in self.left:
             self.left[key] = leftover(model, scheme, narrowing)
         return self.left[key]
@@ -97,7 +108,7 @@ class _Trials:
 def _view(legal: _Legal, backend: base.Backend, target: Target, told: Leftover) -> TargetSupport:
     refusals, nodes = backend.support(legal.model, target), list(everywhere(legal.model.graph))
     named = {refusal.node for refusal in refusals}
-    taken = sum((node.name or node.outputs[0].name or "?") not in named for node in nodes)
+    taken = sum(lowering.named(node) not in named for node in nodes)
     slow = backend.cautions(legal.model, target) if isinstance(backend, base.Cautious) else ()
     cautions = tuple(caution for caution in (*slow, *told.cautions) if caution.node not in named)
     refused = refusals or _idle(legal.model, backend, target, told)
@@ -112,21 +123,13 @@ def _native(macs: Mapping[str, int], told: Leftover) -> float | None:
     return 1.0 - left / total if total else None
 
 
-def _legalized(model: ir.Model, phases: Sequence[phase.Phase], at: Sizes) -> _Legal | EffcError:
-    trial = model.clone()
+def _legalized(plain: _Legal, phases: Sequence[phase.Phase]) -> _Legal | EffcError:
+    trial = plain.model.clone()
     try:
-        phase.run(trial, phases)
+        changed = phase.run(trial, phases)
     except EffcError as error:
         return error
-    return _Legal(trial, _macs(trial, at))
-
-
-def _macs(model: ir.Model, at: Sizes) -> dict[str, int]:
-    try:
-        made = sized(model, at)
-    except EffcError:
-        return {}
-    return {node.name or "": work(node).macs for node in made.graph}
+    return _Legal(trial, plain.at) if changed else plain
 
 
 def _idle(model: ir.Model, backend: base.Backend, target: Target, told: Leftover) -> tuple[Refusal, ...]:
