@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from effc.compiler import ir
+from effc.compiler.edit import Before
 from effc.compiler.passes.polynomials import (
     ONE,
     Expansion,
@@ -14,6 +17,7 @@ from effc.compiler.passes.polynomials import (
     encloses,
     equal,
     monomial,
+    multiple,
     readers,
     sources,
     tolerance,
@@ -38,6 +42,7 @@ class Form:
 
     Attributes:
         when: what else must hold of the anchor.
+        scaled: whether a multiple of it is worth a Mul behind the op.
         attributes: of the op.
     """
 
@@ -48,6 +53,7 @@ class Form:
     under: Mixed = field(default_factory=lambda: _UNDER)
     attributes: Mapping[str, object] = field(default_factory=dict)
     when: Callable[[ir.Node], bool] = _always
+    scaled: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,18 +94,38 @@ def _compose(form: Form, anchor: ir.Node) -> bool:
 
 def _fuse(form: Form, anchor: ir.Node, found: Argument) -> bool:
     over, under = (_mixed(each, found.x, anchor.outputs[0]) for each in (form.over, form.under))
-    root = place(anchor, found, Fraction(over, under))
-    return root is not None and replace(root, form.op, [found.x], form.attributes)
+    placed = place(anchor, found, Fraction(over, under))
+    if placed is None or (placed.factor != 1.0 and not form.scaled):
+        return False
+    if placed.factor == 1.0:
+        return replace(placed.root, form.op, [found.x], form.attributes)
+    before = Before(placed.root)
+    factor = before.const("factor", np.asarray(placed.factor, ir.numpy_dtype(found.x)))
+    return before.replace(before.op("Mul", before.op(form.op, found.x, **form.attributes), factor))
 
 
-def place(anchor: ir.Node, found: Argument, wanted: Fraction) -> ir.Node | None:
-    """The node whose output is `wanted`, where nothing that leads to it is read elsewhere."""
+@dataclass(frozen=True)
+class Place:
+    """The node whose output is `factor` times what is looked for."""
+
+    root: ir.Node
+    factor: float
+
+
+def place(anchor: ir.Node, found: Argument, wanted: Fraction) -> Place | None:
+    """Where something is computed from x and the anchor, while nothing that leads to it is read elsewhere.
+
+    The first place where it is itself, else the last where it is a multiple.
+    """
+    last = None
     for root in readers(anchor.outputs[0]):
         expansion = Expansion([found.x, anchor.outputs[0]], found.x)
-        terms = expansion.of(root.outputs[0])
-        if terms is not None and equal(terms, wanted, tolerance(found.x)):
-            return root if encloses(root, {*expansion.nodes, *found.nodes, anchor}) else None
-    return None
+        factor = multiple(expansion.of(root.outputs[0]), wanted, tolerance(found.x))
+        if factor is not None and encloses(root, {*expansion.nodes, *found.nodes, anchor}):
+            last = Place(root, factor)
+            if factor == 1.0:
+                break
+    return last
 
 
 def _powers(coefficients: Powers, x: ir.Value) -> Polynomial:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace as changed
+
+import numpy as np
 
 from effc.compiler import ir
-from effc.compiler.passes.forms import Form, compose
-from effc.compiler.passes.rewrite import each, input_at, maker, replace, scalar
+from effc.compiler.edit import Before
+from effc.compiler.passes.forms import Form, arguments, compose, place
+from effc.compiler.passes.polynomials import UNIT, Fraction, monomial
+from effc.compiler.passes.rewrite import each, input_at, is_float, maker, replace, scalar
 from effc.compiler.phase import Step
 
 _SIXTH = 1.0 / 6.0
@@ -40,6 +45,29 @@ def _is_gate(node: ir.Node) -> bool:
 
 
 GATED = Step("hard swish", each(swish, "Mul"), since=14)
+
+
+def scaled(node: ir.Node) -> bool:
+    """x Clip(x + 3, 0, 6) c is x HardSigmoid(x) 6 c."""
+    for found in arguments(node) if _is_relu6(node) and is_float(node.outputs[0]) else ():
+        if found.terms.over != {UNIT: 3.0, monomial({found.x: 1}): 1.0}:
+            continue
+        placed = place(node, found, Fraction({monomial({found.x: 1, node.outputs[0]: 1}): _SIXTH}))
+        if placed is None or placed.factor == 6.0:
+            return False
+        before = Before(placed.root)
+        gated = before.op("Mul", found.x, before.op("HardSigmoid", found.x, **_GATE))
+        factor = before.const("factor", np.asarray(placed.factor, ir.numpy_dtype(found.x)))
+        return before.replace(before.op("Mul", gated, factor))
+    return False
+
+
+SCALED = (
+    GATED,
+    Step("hard swish, scaled", compose(changed(SWISH, scaled=True)), since=14),
+    Step("hard sigmoid, scaled", each(scaled, "Clip")),
+)
+"""Forms with another factor than 1/6, which may have gone into one behind it."""
 
 STEPS = (
     Step("hard sigmoid", compose(SIGMOID)),

@@ -185,6 +185,16 @@ def equal(a: Fraction, b: Fraction, tolerance: float) -> bool:
     return left.keys() == right.keys() and all(math.isclose(c, right[k], rel_tol=tolerance) for k, c in left.items())
 
 
+def multiple(a: Fraction | None, b: Fraction, tolerance: float) -> float | None:
+    """The factor by which a is b, 1 where it differs from 1 by rounding alone; None where a is no multiple of b."""
+    if a is None or equal(a, b, tolerance):
+        return None if a is None else 1.0
+    left, right = _product(a.over, b.under), _product(b.over, a.under)
+    key = next(iter(right), None)
+    factor = 0.0 if key is None else left.get(key, 0.0) / right[key]
+    return factor if factor and equal(a, _multiply(b, number(factor)), tolerance) else None
+
+
 def tolerance(value: ir.Value) -> float:
     """By which part of itself a constant of the value's type may be off: rounding, or digits left out."""
     kind = ir.numpy_dtype(value)

@@ -19,8 +19,8 @@ _HALVES: Mixed = {(1, 0): 0.5, (1, 1): 0.5}
 _TANH = {"approximate": "tanh"}
 
 GELU = (
-    Form("Erf", {1: math.sqrt(0.5)}, _HALVES, "Gelu"),
-    Form("Tanh", {1: _SLOPE, 3: _SLOPE * _CUBIC}, _HALVES, "Gelu", attributes=_TANH),
+    Form("Erf", {1: math.sqrt(0.5)}, _HALVES, "Gelu", scaled=True),
+    Form("Tanh", {1: _SLOPE, 3: _SLOPE * _CUBIC}, _HALVES, "Gelu", attributes=_TANH, scaled=True),
     Form("Sigmoid", {1: 2 * _SLOPE, 3: 2 * _SLOPE * _CUBIC}, {(1, 1): 1.0}, "Gelu", attributes=_TANH),
 )
 """x P(X <= x) for a normal X (Hendrycks and Gimpel, arXiv 1606.08415); 1 + tanh(u) is 2 sigmoid(2u)."""
@@ -49,9 +49,9 @@ def swish(node: ir.Node) -> bool:
         alpha = found.terms.over.get(monomial({found.x: 1}), 0.0)
         if len(found.terms.over) == 1 and alpha:
             wanted = Fraction({monomial({found.x: 1, node.outputs[0]: 1}): 1.0})
-            root = place(node, found, wanted)
-            if root is not None:
-                return replace(root, "Swish", [found.x], {"alpha": alpha})
+            placed = place(node, found, wanted)
+            if placed is not None and placed.factor == 1.0:
+                return replace(placed.root, "Swish", [found.x], {"alpha": alpha})
     return False
 
 
@@ -155,5 +155,5 @@ STEPS = (
     Step("swish", each(swish, "Sigmoid"), since=24),
     Step("softsign", compose(SOFTSIGN)),
     Step("hard sigmoid of a line", each(hard_sigmoid, "Clip")),
-    hard.GATED,
+    *hard.SCALED,
 )
