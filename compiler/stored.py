@@ -19,7 +19,7 @@ from effc.compiler.mapped import Files, Place
 
 _BLOCK = 64 << 20
 """Bytes that are copied at a time where an array's elements do not lie one after another."""
-_SCRATCH_FROM = 64 << 20
+_SCRATCH_FROM = 16 << 20
 """Bytes of weights from which on a sketch has a file for those that lie in none."""
 _SPILLED_FROM = 4 << 20
 """Bytes of an array from which on it goes to a file."""
@@ -161,7 +161,7 @@ def _parted(model: Model) -> tuple[onnx.ModelProto, Mapping[str, TensorProtocol]
 
 
 def _is_large(tensor: TensorProtocol) -> bool:
-    return isinstance(tensor, onnx_ir.Tensor | onnx_ir.PackedTensor) and tensor.nbytes > wire.LARGE
+    return tensor.dtype != DataType.STRING and tensor.nbytes > wire.LARGE
 
 
 def _described(name: str, tensor: TensorProtocol) -> onnx.TensorProto:
