@@ -14,6 +14,7 @@ from effc.calibration.plan import OTHER_FLOATS, has_weight, is_plain, make_plan
 from effc.calibration.scheme import Scheme
 from effc.calibration.settled import DQ, Q
 from effc.compiler import ir
+from effc.compiler.extents import MOVES
 from effc.compiler.hazards import POINTWISE
 from effc.compiler.passes.precision import Narrowing, decide
 from effc.compiler.ranges import Range
@@ -72,11 +73,11 @@ def _left(model: ir.Model, scheme: Scheme, quantized: frozenset[ir.Node]) -> Ite
 
 
 def _why(node: ir.Node, scheme: Scheme) -> str | None:
-    """The reason; None where the node is left for its neighbours' sake, or ends a kernel that puts out floats."""
+    """The reason; None where the node is left for its neighbours' sake, or goes with kernels that put out floats."""
     bits, rule = scheme.precision, scheme.ops.get(node.op_type)
     if (other := next((v.dtype for v in node.outputs if v.dtype in OTHER_FLOATS), None)) is not None:
         return f"it stays {other.name.lower()}: float32 alone is quantized"
-    if scheme.float_outputs and node.op_type in POINTWISE:
+    if scheme.float_outputs and node.op_type in POINTWISE | MOVES:
         return None
     if rule is None or node.domain not in ("", "ai.onnx"):
         return f"it stays float32: the target has no {bits} kernel for this op"
