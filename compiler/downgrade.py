@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Set
+
 import onnx
 import onnx.version_converter
 
@@ -49,9 +51,8 @@ def lower(data: bytes, opset: int) -> bytes:
         model = onnx.version_converter.convert_version(model, opset)
     except Exception:
         model = _stepwise(model, opset)
-    _inputs_to_attributes(model.graph, opset)
-    for node in model.graph.node:
-        _drop_younger(node, opset)
+    _inputs_to_attributes(model.graph, opset, {})
+    _drop_younger(model.graph, opset)
     return upgrade.upgrade(model.SerializeToString(), opset)
 
 
@@ -65,7 +66,7 @@ def _stepwise(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
             model = onnx.version_converter.convert_version(model, version - 1)
         except Exception:
             _relabel(model, version - 1)
-            _inputs_to_attributes(model.graph, version - 1)
+            _inputs_to_attributes(model.graph, version - 1, {})
     return model
 
 
@@ -75,20 +76,38 @@ def _relabel(model: onnx.ModelProto, version: int) -> None:
             entry.version = version
 
 
-def _inputs_to_attributes(graph: onnx.GraphProto, opset: int) -> None:
-    """Constant inputs are the attributes that they were before their op took them as inputs."""
-    constants = {t.name: t for t in graph.initializer}
+def _inputs_to_attributes(graph: onnx.GraphProto, opset: int, outer: Mapping[str, onnx.TensorProto]) -> None:
+    """Constant inputs are the attributes that they were before their op took them as inputs; in subgraphs as well."""
+    constants = {**outer, **{t.name: t for t in graph.initializer}}
     for node in graph.node:
-        schema = _schema(node, opset)
-        if schema is None or len(node.input) < 2:
-            continue
-        if schema.max_input == 1 and all(not name or name in constants for name in node.input[1:]):
-            for name, given in zip(_names(node.op_type), node.input[1:], strict=False):
-                if given:
-                    node.attribute.append(_attribute(name, constants[given]))
-            del node.input[1:]
-        elif node.op_type == "Resize" and schema.min_input > 1:
-            _fill_resize(graph, node)
+        if node.op_type == "Constant" and node.attribute[0].name == "value":
+            constants[node.output[0]] = node.attribute[0].t
+        for inner in subgraphs(node):
+            _inputs_to_attributes(inner, opset, constants)
+        _to_attributes(graph, node, opset, constants)
+
+
+def _to_attributes(
+    graph: onnx.GraphProto, node: onnx.NodeProto, opset: int, constants: Mapping[str, onnx.TensorProto]
+) -> None:
+    schema = _schema(node, opset)
+    if schema is None or len(node.input) < 2:
+        return
+    if schema.max_input == 1 and all(not name or name in constants for name in node.input[1:]):
+        for name, given in zip(_names(node.op_type), node.input[1:], strict=False):
+            if given:
+                node.attribute.append(_attribute(name, constants[given]))
+        del node.input[1:]
+    elif node.op_type == "Resize" and schema.min_input > 1:
+        _fill_resize(graph, node)
+
+
+def subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    """The node's branches and loop bodies."""
+    for attribute in node.attribute:
+        if attribute.type == onnx.AttributeProto.GRAPH:
+            yield attribute.g
+        yield from attribute.graphs
 
 
 def _names(op: str) -> tuple[str, ...]:
@@ -119,15 +138,23 @@ def _schema(node: onnx.NodeProto, opset: int) -> onnx.defs.OpSchema | None:
         return None
 
 
-def _drop_younger(node: onnx.NodeProto, opset: int) -> None:
-    """Leave out attributes that the op did not have yet and whose value says nothing."""
+def _drop_younger(graph: onnx.GraphProto, opset: int) -> None:
+    """Leave out attributes that an op did not have yet and whose value says nothing; in subgraphs as well."""
+    for node in graph.node:
+        for inner in subgraphs(node):
+            _drop_younger(inner, opset)
+        known = _known(node, opset)
+        reduces = any(a.name == "axes" and a.ints for a in node.attribute)
+        unneeded = {"noop_with_empty_axes"} if reduces else set()
+        for attribute in list(node.attribute):
+            if attribute.name not in known and (attribute.name in unneeded or _is_idle(node.op_type, attribute)):
+                node.attribute.remove(attribute)
+
+
+def _known(node: onnx.NodeProto, opset: int) -> Set[str]:
+    """The attributes that the op has at `opset`; those that the node has where that cannot be told."""
     schema = _schema(node, opset)
-    known = {a.name for a in node.attribute} if schema is None else set(schema.attributes)
-    reduces = any(a.name == "axes" and a.ints for a in node.attribute)
-    unneeded = {"noop_with_empty_axes"} if reduces else set()
-    idle = [a for a in node.attribute if a.name not in known and (a.name in unneeded or _is_idle(node.op_type, a))]
-    for attribute in idle:
-        node.attribute.remove(attribute)
+    return {a.name for a in node.attribute} if schema is None else schema.attributes.keys()
 
 
 def _is_idle(op: str, attribute: onnx.AttributeProto) -> bool:

@@ -6,6 +6,7 @@ import math
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,8 @@ SEEDS = (0, 1)
 LEAST_SQNR_DB = 90.0
 LEAST_HALF_SQNR_DB = 40.0
 DEADLINE_S = 300.0
-_SIZES = (64, 96, 48, 32, 16, 224, 8, 7, 4, 3, 2, 1)
+_SIZES = (64, 96, 48, 32, 16, 224, 8, 7, 4, 3, 2, 1, 256, 512, 640, 1024, 4096, 16000)
+_ALONE = (512, 256, 64)
 _WANTED_SIZES = 2
 _SATURATING = {"Sigmoid", "Softmax"}
 _LOGITS = "\0logits"
@@ -74,7 +76,11 @@ def prove(original: onnx.ModelProto | ir.Model, simplified: ir.Model, seeds: Seq
 
 def run_both(original: Path, simplified: Path, inputs: Sequence[oracle.Input], seeds: Sequence[int]) -> Runs:
     """(dims, original's outputs, simplified's outputs) for each seed and size. Runs in the child."""
-    before, after = _Traced.of(original), _Traced.of(simplified)
+    try:
+        before = _Traced.of(original)
+    except EffcError as error:
+        raise BadInput(f"ONNX Runtime cannot load the model: {error.what}", hint=error.hint) from error
+    after = _Traced.of(simplified)
     runs: Runs = []
     failure = "it has an input too large to try"
     sizes = 0
@@ -90,7 +96,7 @@ def run_both(original: Path, simplified: Path, inputs: Sequence[oracle.Input], s
         if sizes == _WANTED_SIZES:
             break
     if not runs:
-        hint = "fix the open dims with --shape, so that the model can be run"
+        hint = "fix the open dims with --shape, so that the model can be run; --no-proof goes on without"
         raise BadInput(f"ONNX Runtime cannot run the model: {failure}", hint=hint)
     return runs
 
@@ -119,7 +125,7 @@ class _Traced:
 
 
 def _candidates(inputs: Sequence[oracle.Input]) -> Iterator[dict[str, int]]:
-    """Sizes to try for symbols: those on axis 0 are batches of 1 and 2, all others share one size."""
+    """Sizes to try for symbols: those on axis 0 are batches of 1 and 2, all others share one size, or one has it alone."""
     symbols = sorted({d for entry in inputs for d in entry.shape if isinstance(d, str)})
     batch = {entry.shape[0] for entry in inputs if entry.shape and isinstance(entry.shape[0], str)}
     inner = [s for s in symbols if s not in batch]
@@ -130,6 +136,8 @@ def _candidates(inputs: Sequence[oracle.Input]) -> Iterator[dict[str, int]]:
     else:
         for count, size in enumerate(_SIZES):
             yield {s: 1 + count % 2 if s in batch else size for s in symbols}
+        for large, size in product(inner, _ALONE):
+            yield {s: size if s == large else 1 for s in symbols}
 
 
 def _write(model: onnx.ModelProto | ir.Model, path: Path) -> None:

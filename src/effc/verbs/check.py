@@ -13,6 +13,7 @@ from effc.compiler.cost import Costs, costs
 from effc.compiler.footprint import Footprint, footprint
 from effc.compiler.pipeline import prepare
 from effc.compiler.sized import sized, symbols
+from effc.compiler.walk import everywhere
 from effc.core.errors import EffcError
 from effc.core.manifest import Source, TensorInfo
 from effc.core.target import Target
@@ -90,8 +91,9 @@ def every_target() -> tuple[Target, ...]:
 
 
 def op_counts(model: ir.Model) -> dict[str, int]:
-    """Nodes by op, names sorted."""
-    return dict(sorted(Counter(node.op_type for node in model.graph).items()))
+    """Nodes by op, those of branches and loop bodies included and Constant left out; names sorted."""
+    counted = Counter(node.op_type for node in everywhere(model.graph) if node.op_type != "Constant")
+    return dict(sorted(counted.items()))
 
 
 def estimate(model: ir.Model) -> Estimate:

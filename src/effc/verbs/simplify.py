@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import onnx
 
 from effc.compiler import ir
 from effc.compiler.bisect import Fault
 from effc.compiler.compact import THRIFT
+from effc.compiler.downgrade import subgraphs
 from effc.compiler.pipeline import Goal, Prepared, prepare
 from effc.compiler.proof import Proof
 from effc.core.files import refuse_existing, staged_file
@@ -36,7 +39,7 @@ class SimplifyReport:
     """What `effc simplify` prints.
 
     Attributes:
-        before, after: nodes by op, without Constant.
+        before, after: nodes by op, those of branches and loop bodies included and Constant left out.
         bytes_before, bytes_after: of the files, external data included.
         opset: of the output.
         switched_off: steps that would have changed what this model computes, or broke on it, each with the reason.
@@ -61,10 +64,9 @@ def simplify(options: SimplifyOptions, progress: Progress | None = None) -> Simp
     made = prepare(options.model, options.shapes, proof=options.proof, progress=progress, goal=options.goal)
     with progress.stage("write"):
         size = _write(made, options)
-    before = Counter(node.op_type for node in made.original.graph.node if node.op_type != "Constant")
     return SimplifyReport(
         output=options.output,
-        before=dict(sorted(before.items())),
+        before=_op_counts(made.original.graph),
         after=op_counts(made.model),
         bytes_before=made.bytes,
         bytes_after=size,
@@ -86,6 +88,18 @@ def _write(made: Prepared, options: SimplifyOptions) -> int:
                 give_up(made.model.graph)
                 ir.save(made.model, path)
         return _size(path)
+
+
+def _op_counts(graph: onnx.GraphProto) -> dict[str, int]:
+    counted = Counter(node.op_type for node in _nodes(graph) if node.op_type != "Constant")
+    return dict(sorted(counted.items()))
+
+
+def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    for node in graph.node:
+        yield node
+        for inner in subgraphs(node):
+            yield from _nodes(inner)
 
 
 def _size(path: Path) -> int:
