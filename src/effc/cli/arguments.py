@@ -380,7 +380,7 @@ def _nothing(verb: argparse.ArgumentParser) -> None:
 Fill = Callable[[argparse.ArgumentParser], None]
 _VERBS: dict[str, tuple[str, Fill]] = {
     "build": ("build verified artifacts for one or more targets", _build),
-    "check": ("list what each target cannot take, all at once, with reasons", _check),
+    "check": ("say what a model costs, and what of it each target cannot take or is slow at", _check),
     "simplify": ("write a simpler model with equal outputs", _simplify),
     "quantize": ("write an ONNX model with Q/DQ by a target's scheme", _quantize),
     "verify": ("compare an artifact with the float model", _verify),

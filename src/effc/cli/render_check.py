@@ -13,6 +13,7 @@ from effc.cli.render import out
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
     from effc.compiler.cost import Costs
     from effc.core.errors import Remark
@@ -58,7 +59,7 @@ def _estimate(console: Console, estimate: Estimate) -> None:
         console.print(f"  not counted, for want of a formula or of known shapes: {', '.join(uncounted)}")
 
 
-def _ops(found: Costs) -> object:
+def _ops(found: Costs) -> Table:
     table = tables.grid("op", ">nodes", ">parameters", ">MACs", ">FLOPs", ">share of MACs")
     for row in found.ops:
         share = f"{row.share:.1%}" if row.macs else "-"
