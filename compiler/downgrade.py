@@ -26,17 +26,21 @@ _WERE = {
 _SCALARS = frozenset({"k", "max", "min", "ratio", "training_mode", "value"})
 
 
+class NoOlderForm(EffcError):
+    """A model cannot be written at the opset that is wanted."""
+
+
 def lowered(model: ir.Model, opset: int, child: Apart) -> ir.Model:
     """The model at `opset`; the weights are those of `model`, not copies.
 
-    Raises EffcError when a node has no form there.
+    Raises NoOlderForm when a node has none there.
     """
     if opset == model.opset_imports.get(""):
         return model
     try:
         data: bytes = child.call(f"{__name__}:lower", skeleton(model).SerializeToString(), opset)
     except (BackendFailed, BadInput) as error:
-        raise EffcError(f"it has no form at opset {opset}: {error.what}") from error
+        raise NoOlderForm(f"it has no form at opset {opset}: {error.what}") from error
     result = ir.from_proto(onnx.load_from_string(data))
     frontend.attach(
         result, {n: v.const_value for n, v in model.graph.initializers.items() if v.const_value is not None}

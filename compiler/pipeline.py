@@ -14,6 +14,7 @@ from effc.compiler.compact import compact, terse
 from effc.compiler.passes import SIMPLIFY, fold, simplification
 from effc.compiler.proof import Proof, prove
 from effc.compiler.settle import settle
+from effc.compiler.upgrade import OLDEST_SUPPORTED
 from effc.core.errors import BadInput, EffcError
 from effc.core.manifest import Source
 from effc.core.progress import Progress
@@ -65,6 +66,9 @@ def prepare(
 
     Raises BadInput for what is wrong with the file, EffcError when no subset of the steps keeps the outputs.
     """
+    newest = onnx.defs.onnx_opset_version()
+    if goal is not None and not OLDEST_SUPPORTED <= (goal.opset or newest) <= newest:
+        raise BadInput(f"{goal.opset} cannot be written", where="--opset", hint=f"{OLDEST_SUPPORTED} to {newest} can")
     with Apart() as child:
         work = _Work(path, shapes or {}, goal, progress or Progress(), child, proof)
         try:
@@ -101,20 +105,16 @@ class _Work:
         self.budget = None if growth is None else fold.stored_bytes(loaded.model) + int(growth * self.bytes)
 
     def proved(self) -> bisect.Proved:
-        """Made, proved, at the input's opset; where that cannot be kept, at the one that the passes work at."""
+        """Made, proved, at the wanted opset; where the input has one that cannot be kept, at a newer one."""
         try:
             return bisect.prove_steps(self.make, self.finish)
-        except BadInput:
-            raise
-        except EffcError as error:
-            if (
-                self.goal is None
-                or self.goal.opset is not None
-                or self._working(self.source.opset) == self.source.opset
-            ):
-                raise
+        except downgrade.NoOlderForm as error:
+            assert self.goal is not None
+            if self.goal.opset is not None:
+                hint = f"leave --opset out, or ask for {self._working(self.source.opset)}"
+                raise BadInput(error.what, where="--opset", hint=hint) from error
             fault = bisect.Fault(f"opset {self.source.opset}", error.what)
-            self.goal = replace(self.goal, opset=ir.INTERNAL_OPSET)
+            self.goal = replace(self.goal, opset=self._working(self.source.opset))
         proved = bisect.prove_steps(self.make, self.finish)
         return replace(proved, faults=(fault, *proved.faults))
 

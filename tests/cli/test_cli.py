@@ -346,7 +346,7 @@ def test_simplify_fuses_what_the_wanted_opset_has(tmp_path: Path, effc: Command)
 
 
 @pytest.mark.parametrize(
-    "flags", [("--opset", "99"), ("--max-growth", "-1%"), ("--max-growth", "much"), ("--opset", "0")]
+    "flags", [("--opset", "99"), ("--max-growth", "-1%"), ("--max-growth", "much"), ("--opset", "0"), ("--opset", "5")]
 )
 def test_simplify_refuses(flags: tuple[str, str], built: Built, tmp_path: Path, effc: Command) -> None:
     assert effc("simplify", built.model.model, tmp_path / "s.onnx", *flags).code == 2
