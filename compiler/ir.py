@@ -35,6 +35,7 @@ __all__ = [
 
 Array = NDArray[np.generic]
 INTERNAL_OPSET = 21
+_HOLDERS = frozenset({"If", "Loop", "Scan"})
 INLINE_LIMIT = 1 << 31
 
 _TAKEN: WeakKeyDictionary[Graph, set[str | None]] = WeakKeyDictionary()
@@ -154,7 +155,7 @@ def frozen(graph: Graph, value: Value, array: Array) -> Value:
 
 
 def _registered(graph: Graph, name: str, array: Array) -> Value:
-    held = array if is_splat(array) else np.asarray(array, order="C")
+    held = array if is_splat(array) else np.asarray(stored.spilled(array), order="C")
     value = Value(
         name=name,
         type=onnx_ir.TensorType(DataType.from_numpy(array.dtype)),
@@ -191,8 +192,20 @@ def replace_uses(old: Value, new: Value) -> None:
 
 def node(op: str, inputs: Sequence[Value | None], attributes: Mapping[str, object] | None = None) -> Node:
     """A node of the default domain with one output, in no graph yet."""
-    attrs = onnx_ir.convenience.convert_attributes(dict(attributes or {}))  # type: ignore[arg-type]
-    return Node("", op, inputs, attrs, num_outputs=1)
+    return Node("", op, inputs, [_attribute(*item) for item in (attributes or {}).items()], num_outputs=1)
+
+
+def _attribute(name: str, held: object) -> Attr:
+    """An attribute from a Python value, the usual ones without `onnx_ir`'s search through all protocols."""
+    if isinstance(held, Attr):
+        return held
+    if isinstance(held, int):
+        return onnx_ir.AttrInt64(name, held)
+    if isinstance(held, float):
+        return onnx_ir.AttrFloat32(name, held)
+    if isinstance(held, list | tuple) and held and all(isinstance(each, int) for each in held):
+        return onnx_ir.AttrInt64s(name, held)
+    return onnx_ir.convenience.convert_attributes({name: held})[0]  # type: ignore[dict-item]
 
 
 def substitute(old: Node, new: Node) -> None:
@@ -218,7 +231,52 @@ def remove(graph: Graph, nodes: Iterable[Node]) -> None:
 
 
 def prune(model: Model) -> bool:
-    """Remove nodes, initializers and opset imports that no output needs; whether any went."""
+    """Remove nodes and initializers that nothing needs, also in branches and loop bodies; whether any went."""
+    return _prune(model.graph)
+
+
+def _prune(graph: Graph) -> bool:
+    inner = [_prune(held) for node in graph for held in _held(node)]
+    idle = [node for node in reversed(graph) if _is_idle(node)]
+    unread = [name for name, value in graph.initializers.items() if not _is_needed(value)]
+    for name in unread:
+        del graph.initializers[name]
+    return bool(idle or unread or any(inner))
+
+
+def _held(node: Node) -> list[Graph]:
+    """The node's branches and loop bodies."""
+    if node.op_type not in _HOLDERS:
+        return []
+    return [a.as_graph() for a in node.attributes.values() if a.type == onnx_ir.AttributeType.GRAPH]
+
+
+def _is_idle(node: Node) -> bool:
+    """Whether nothing needs any output of the node; it is removed then, so that what it alone needed is idle too."""
+    if any(_is_needed(value) for value in node.outputs):
+        return False
+    assert node.graph is not None
+    for graph in _held(node):
+        empty(graph)
+    node.graph.remove(node, safe=True)
+    return True
+
+
+def empty(graph: Graph) -> None:
+    """Take all out of a branch that is not needed any more, so that its nodes count no longer as readers."""
+    graph.outputs.clear()
+    for node in list(graph):
+        for inner in _held(node):
+            empty(inner)
+    graph.remove(list(graph), safe=True)
+
+
+def _is_needed(value: Value) -> bool:
+    return bool(value.uses()) or value.is_graph_output() or value.is_graph_input()
+
+
+def prune_all(model: Model) -> bool:
+    """`prune` in subgraphs as well; optional outputs that nothing needs, and opset imports, go too."""
     from onnx_ir.passes.common import RemoveUnusedNodesPass, RemoveUnusedOpsetsPass
 
     unused = RemoveUnusedNodesPass()(model).modified

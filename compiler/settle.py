@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import onnx
 from onnx_ir import serde
 
-from effc.compiler import ir, upgrade
+from effc.compiler import ir, upgrade, walk
 from effc.core.errors import EffcError
 
 _SMALL_BYTES = 1024
@@ -25,7 +25,7 @@ def settle(model: ir.Model, where: str) -> None:
         _tidy(model)
         proto = skeleton(model)
         onnx.checker.check_model(proto)
-        _adopt(model.graph, upgrade.infer(proto))
+        _adopt(model.graph, upgrade.infer(proto).graph, _symbols(model.graph))
 
 
 def infer_missing(model: ir.Model, where: str) -> None:
@@ -33,8 +33,8 @@ def infer_missing(model: ir.Model, where: str) -> None:
     with _refusal(where):
         _tidy(model)
         symbols = _symbols(model.graph)
-        if not all(_is_firm(v, symbols) for node in model.graph for v in node.outputs if v.name):
-            _adopt(model.graph, upgrade.infer(skeleton(model)))
+        if not all(_is_firm(v, symbols) for node in walk.everywhere(model.graph) for v in node.outputs if v.name):
+            _adopt(model.graph, upgrade.infer(skeleton(model)).graph, symbols)
 
 
 @contextmanager
@@ -75,11 +75,30 @@ def skeleton(model: ir.Model) -> onnx.ModelProto:
 
 
 def _unique_names(graph: ir.Graph) -> None:
+    """No two values of one name, those of branches and loop bodies included; no two nodes of one name."""
     seen = {v.name for v in (*graph.inputs, *graph.initializers.values(), *graph.outputs)}
+    _name_nodes(graph, seen, frozenset(graph.outputs))
+    for inner in _inner_graphs(graph):
+        for value in (*inner.inputs, *list(inner.initializers.values())):
+            if value.name in seen:
+                value.name = _unused(value.name or "value", seen)
+            seen.add(value.name)
+        _name_nodes(inner, seen, frozenset())
+
+
+def _inner_graphs(graph: ir.Graph) -> Iterator[ir.Graph]:
+    """Branches and loop bodies, outer ones first."""
+    for node in graph:
+        for inner in walk.within(node):
+            yield inner
+            yield from _inner_graphs(inner)
+
+
+def _name_nodes(graph: ir.Graph, seen: set[str | None], kept: frozenset[ir.Value]) -> None:
     names: set[str | None] = set()
     for node in graph:
         for value in node.outputs:
-            if value.name != "" and not value.is_graph_output() and (value.name is None or value.name in seen):
+            if value.name != "" and value not in kept and (value.name is None or value.name in seen):
                 value.name = _unused(value.name or f"{node.op_type}_output", seen)
             seen.add(value.name)
         if not node.name or node.name in names:
@@ -105,11 +124,10 @@ def _is_firm(value: ir.Value, symbols: set[int | str]) -> bool:
     return value.type is not None and dims is not None and all(isinstance(d, int) or d in symbols for d in dims)
 
 
-def _adopt(graph: ir.Graph, inferred: onnx.ModelProto) -> None:
-    """Take inferred types, shapes and dims where they say more than the model does."""
-    found = {v.name: v for v in (*inferred.graph.value_info, *inferred.graph.output)}
-    symbols = _symbols(graph)
-    for node in graph:
+def _adopt(graph: ir.Graph, inferred: onnx.GraphProto, symbols: set[int | str]) -> None:
+    """Take inferred types, shapes and dims where they say more than the model does, also in branches and bodies."""
+    found = {v.name: v for v in (*inferred.value_info, *inferred.output)}
+    for node, proto in zip(graph, inferred.node, strict=True):
         for value in node.outputs:
             info = found.get(value.name or "")
             if info is None or _is_firm(value, symbols):
@@ -118,6 +136,10 @@ def _adopt(graph: ir.Graph, inferred: onnx.ModelProto) -> None:
                 value.type = serde.deserialize_type_proto_for_type(info.type)
             shape = serde.deserialize_type_proto_for_shape(info.type)
             value.shape = value.shape if shape is None else _merged(value.shape, shape)
+        inner = {a.name: a.g for a in proto.attribute if a.HasField("g")}
+        for name, attribute in node.attributes.items():
+            if name in inner:
+                _adopt(attribute.as_graph(), inner[name], symbols)
 
 
 def _merged(old: ir.Shape | None, new: ir.Shape) -> ir.Shape:

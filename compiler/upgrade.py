@@ -92,11 +92,18 @@ def infer(model: onnx.ModelProto) -> onnx.ModelProto:
     """onnx's shape inference, strict, with data propagation; dims that it could only number stay open."""
     inferred = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
     given = {d.dim_param for v in model.graph.input for d in v.type.tensor_type.shape.dim}
-    for value in (*inferred.graph.value_info, *inferred.graph.output):
+    _open(inferred.graph, given)
+    return inferred
+
+
+def _open(graph: onnx.GraphProto, given: set[str]) -> None:
+    """Clear dims that are only numbered, also in branches and loop bodies."""
+    for value in (*graph.value_info, *graph.output):
         for dim in value.type.tensor_type.shape.dim:
             if dim.dim_param.startswith(_NUMBERED) and dim.dim_param not in given:
                 dim.Clear()
-    return inferred
+    for attribute in (a for node in graph.node for a in node.attribute if a.HasField("g")):
+        _open(attribute.g, given)
 
 
 def _attempt(action: Callable[[], Result], what: str) -> Result:

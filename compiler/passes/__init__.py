@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from effc.compiler.passes import canonicalize, chains, cleanup, compose, constants, fold, fuse, rows, transposes
+from effc.compiler.passes import (
+    branches,
+    canonicalize,
+    chains,
+    cleanup,
+    compose,
+    constants,
+    fold,
+    fuse,
+    rows,
+    transposes,
+)
 from effc.compiler.phase import Phase, Step
 
 __all__ = ["SIMPLIFY", "simplification"]
@@ -13,7 +24,7 @@ _ROUNDS = 10
 
 
 def _phases(folding: tuple[Step, ...], fusing: tuple[Step, ...]) -> tuple[Phase, ...]:
-    normalize = (*canonicalize.STEPS, *chains.STEPS, *constants.STEPS, *folding, *cleanup.EARLY)
+    normalize = (*canonicalize.STEPS, *branches.STEPS, *chains.STEPS, *constants.STEPS, *folding, *cleanup.EARLY)
     return (
         Phase("canonicalize", normalize, _ROUNDS, by_round=True),
         Phase("fuse", (*fusing, *cleanup.EARLY), _ROUNDS, by_round=True),

@@ -12,7 +12,7 @@ import onnx_ir
 
 from effc.compiler import ir, walk
 from effc.compiler.passes import room, shapes
-from effc.compiler.passes.rewrite import QUANTIZE_OPS, each, is_standard
+from effc.compiler.passes.rewrite import QUANTIZE_OPS, each, graph_of, is_standard, nodes
 from effc.compiler.phase import Step
 from effc.core.errors import EffcError
 
@@ -42,11 +42,11 @@ def here(model: onnx.ModelProto, outputs: Sequence[str]) -> Mapping[str, ir.Arra
 def splats(model: ir.Model) -> bool:
     """ConstantOfShape(constant), and what only moves or casts a splat, are constants that take no memory."""
     changed = False
-    for node in list(model.graph):
+    for node in list(nodes(model.graph)):
         array = _splat(node) if is_standard(node) and not any(v.is_graph_output() for v in node.outputs) else None
         if array is not None:
             output = node.outputs[0]
-            ir.replace_uses(output, ir.frozen(model.graph, output, array))
+            ir.replace_uses(output, ir.frozen(graph_of(node), output, array))
             changed = True
     return changed and (ir.prune(model) or True)
 
@@ -77,7 +77,7 @@ def constants(model: ir.Model, evaluate: Evaluator, budget: int | None) -> bool:
     for node in found:
         for value in node.outputs:
             if value.name in results and value.uses():
-                _freeze(model.graph, value, results[value.name])
+                _freeze(graph_of(node), value, results[value.name])
                 changed = True
     return changed and (ir.prune(model) or True)
 
@@ -86,7 +86,7 @@ def _foldable(model: ir.Model, budget: int | None) -> list[ir.Node]:
     """Nodes in graph order whose inputs are constants or come from such nodes, as far as the bytes allow."""
     found: list[ir.Node] = []
     ready: set[ir.Value] = set()
-    for node in model.graph:
+    for node in nodes(model.graph):
         known = all(v is None or v in ready or ir.const(v) is not None for v in node.inputs)
         if known and _may_fold(node) and _is_moderate(node):
             found.append(node)

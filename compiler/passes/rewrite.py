@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
-from effc.compiler import ir
+from effc.compiler import ir, walk
 from effc.compiler.phase import Transform
 
 Rule = Callable[[ir.Node], bool]
+_HOLDERS = frozenset({"If", "Loop", "Scan"})
 QUANTIZE_OPS = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"})
 
 
@@ -20,7 +21,7 @@ def each(rule: Rule, *ops: str) -> Transform:
 
     def apply(model: ir.Model) -> bool:
         changed = False
-        chosen = [node for node in model.graph if (not wanted or node.op_type in wanted) and is_standard(node)]
+        chosen = [node for node in nodes(model.graph) if (not wanted or node.op_type in wanted) and is_standard(node)]
         for node in chosen:
             if node.graph is not None:
                 changed |= rule(node)
@@ -29,6 +30,15 @@ def each(rule: Rule, *ops: str) -> Transform:
         return changed
 
     return apply
+
+
+def nodes(graph: ir.Graph) -> Iterator[ir.Node]:
+    """All nodes, those of branches and loop bodies after the node that holds them."""
+    for node in graph:
+        yield node
+        if node.op_type in _HOLDERS:
+            for inner in walk.within(node):
+                yield from nodes(inner)
 
 
 def is_standard(node: ir.Node) -> bool:
