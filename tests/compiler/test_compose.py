@@ -229,9 +229,10 @@ def test_parametric_relu(body: str, dims: Dims, after: list[str]) -> None:
     assert_equal(proto, model)
 
 
-LINE = "<float eps = {1e-5}, int64[1] last = {-1}, int64[1] first = {1}, int64[2] pixels = {2,3}, int64[2] lasts = {1,2}, float two = {2.0}, float one = {1.0}, float half = {0.5}, float mhalf = {-0.5}, float[1] tiny = {1e-12}, float tiny0 = {1e-12}, float six = {6.0}, float eight = {8.0}, float zero = {0.0}, int64[2] flat = {-1,8}, int64[3] unflat = {-1,1,8}, float lowest = {-inf}> "
+LINE = "<float eps = {1e-5}, int64[1] last = {-1}, int64[1] first = {1}, int64[2] pixels = {2,3}, int64[2] lasts = {1,2}, float two = {2.0}, float one = {1.0}, float half = {0.5}, float mhalf = {-0.5}, float[1] tiny = {1e-12}, float tiny0 = {1e-12}, float six = {6.0}, float eight = {8.0}, float zero = {0.0}, int64[2] flat = {-1,8}, int64[1] low = {0}, int64[1] high = {3}, int64[1] end = {9223372036854775807}, int64[3] unflat = {-1,1,8}, float lowest = {-inf}> "
 ROWS = "g (float[N,8] x) => (float[N,8] y) " + LINE
 SUMS = "g (float[N,6,8] x) => (float y) " + LINE
+CUT = "a = Slice(x, low, high, first) b = Slice(x, high, end, first) "
 REDUCTIONS = [
     ("sum of squares", SUMS, "q = Mul(x, x) y = ReduceSum<keepdims=0>(q, last)", ["ReduceSumSquare"]),
     ("norm", SUMS, "q = Pow(x, two) r = ReduceSum(q, last) y = Sqrt(r)", ["ReduceL2"]),
@@ -251,7 +252,11 @@ REDUCTIONS = [
     ("log softmax, shifted", ROWS, "m = ReduceMax(x, last) d = Sub(x, m) e = Exp(d) s = ReduceSum(e, last) l = Log(s) y = Sub(d, l)", ["LogSoftmax"]),
     ("unit vectors", ROWS, "n = ReduceL2(x, last) c = Clip(n, tiny0) y = Div(x, c)", ["LpNormalization"]),
     ("unit vectors, expanded", ROWS, "n = ReduceL1(x, last) c = Max(n, tiny) s = Shape(x) e = Expand(c, s) y = Div(x, e)", ["LpNormalization"]),
+    ("magnitude", SUMS, CUT + "p = Pow(a, two) q = Pow(b, two) s = Add(p, q) y = Sqrt(s)", ["ReduceL2", "Reshape"]),
+    ("magnitude by products", SUMS, CUT + "p = Mul(a, a) q = Mul(b, b) s = Add(q, p) y = Sqrt(s)", ["ReduceL2", "Reshape"]),
     # what only looks like one
+    ("no magnitude: one half twice", SUMS, CUT.replace("high, end", "low, high") + "p = Pow(a, two) q = Mul(b, b) s = Add(q, p) y = Sqrt(s)", ["Add", "Mul", "Pow", "Slice", "Sqrt"]),
+    ("no magnitude: cubes", SUMS, CUT + "p = Pow(a, six) q = Pow(b, six) s = Add(q, p) y = Sqrt(s)", ["Add", "Pow", "Pow", "Split", "Sqrt"]),
     ("no norm: read twice", "g (float[N,6,8] x) => (float y, float z) " + LINE, "q = Mul(x, x) y = ReduceSum(q, last) z = Exp(q)", ["Exp", "Mul", "ReduceSum"]),
     ("no mean: another number", SUMS, "r = ReduceSum(x, last) y = Div(r, six)", ["Div", "ReduceSum"]),
     ("no softmax: other axis", "g (float[N,6,8] x) => (float y) " + LINE, "m = ReduceMax(x, first) d = Sub(x, m) e = Exp(d) s = ReduceSum(e, last) y = Div(e, s)", ["ReduceMax", "Softmax", "Sub"]),

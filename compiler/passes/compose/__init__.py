@@ -1,11 +1,12 @@
 """Several nodes become one larger op, where the opset has it: activations, reductions, normalizations, attention."""
 
-from effc.compiler.passes.compose import activations, attention, norms, piecewise, reductions, scales
+from effc.compiler.passes.compose import activations, attention, magnitudes, norms, piecewise, reductions, scales
 
 STEPS = (
     *activations.STEPS,
     *piecewise.STEPS,
     *reductions.STEPS,
+    *magnitudes.STEPS,
     *norms.STEPS,
     *scales.STEPS,
     *attention.STEPS,
