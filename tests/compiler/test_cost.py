@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -178,9 +177,8 @@ ZOO = [("mobilenet_v2", 300.8e6, 3.505e6), ("efficientnet_lite0", 385e6, 4.65e6)
 """MACs at 224 x 224 and parameters, as the models' authors state them."""
 
 
-@pytest.mark.skipif("EFFC_ZOO" not in os.environ, reason="EFFC_ZOO names no folder with larger models")
 @pytest.mark.parametrize(("name", "macs", "parameters"), ZOO, ids=[name for name, *_ in ZOO])
-def test_published_figures_of_the_zoo(name: str, macs: float, parameters: float) -> None:
-    found = whole(Path(os.environ["EFFC_ZOO"]) / "models" / f"{name}.onnx")
+def test_published_figures_of_the_zoo(name: str, macs: float, parameters: float, zoo_folder: Path) -> None:
+    found = whole(zoo_folder / "models" / f"{name}.onnx")
     assert found.macs == pytest.approx(macs, rel=0.005)
     assert found.parameters == pytest.approx(parameters, rel=0.006)
