@@ -1,13 +1,15 @@
 # Every target sets up .venv by itself. Needs Python 3.11 or newer with its venv module; everything else comes from pip.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench bench-tvm clean
+.PHONY: help demo test check bench bench-tvm bench-simplify clean
 
 BIN := .venv/bin
 STAMP := .venv/effc.stamp
 USABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	"$$p" -c "$(USABLE)" >/dev/null 2>&1 && echo "$$p" && break; done)
+PEERS := .venv-peers
+PEER_VERSIONS := onnxslim==0.1.98 onnxsim==0.8.1 onnxruntime==1.32.0
 DEMO := out/demo
 MODEL := pplcnet_orientation
 TVM_MODELS := mobilenet_v2,efficientnet_lite0,pplcnet_orientation,ppocr_cls,ppocrv4_rec,fashion_minires,resnet18,minilm_l6_v2_seq64
@@ -42,12 +44,21 @@ bench-tvm: $(STAMP) ## time and score TVM libraries against ONNX Runtime, one th
 	@$(BIN)/python -m effc.verbs.suite --targets ort-fp32,tvm-x86-fp32,ort-int8,tvm-x86-int8 --models $(TVM_MODELS) \
 		--threads "$$(nproc)" $(ARGS)
 
+bench-simplify: $(STAMP) $(PEERS)/effc.stamp ## nodes, seconds and bytes beside other simplifiers; ARGS='--models NAME,..' for some
+	@$(BIN)/python -m effc.verbs.simplifiers $(or $(ARGS),--page docs/simplifier.md)
+
 clean: ## remove what the targets made
-	@rm -rf .venv out/demo build dist
+	@rm -rf .venv $(PEERS) out/demo build dist
 
 $(STAMP): pyproject.toml tested-versions.txt
 	@test -n "$(PYTHON)" || { echo "make: Python 3.11 or newer with its venv module is needed (python3 -m venv)" >&2; exit 1; }
 	@echo "setting up .venv with $(PYTHON)"
 	@test -x $(BIN)/python || "$(PYTHON)" -m venv .venv
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c tested-versions.txt -e '.[dev]'
+	@touch $@
+
+$(PEERS)/effc.stamp: Makefile
+	@echo "setting up $(PEERS) with $(PEER_VERSIONS)"
+	@test -x $(PEERS)/bin/python || "$(PYTHON)" -m venv $(PEERS)
+	@$(PEERS)/bin/python -m pip install -qq --disable-pip-version-check -c tested-versions.txt $(PEER_VERSIONS)
 	@touch $@
