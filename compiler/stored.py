@@ -130,6 +130,15 @@ def sketch(model: Model, scratch: Path) -> onnx.ModelProto:
     return proto
 
 
+def referring(tensor: TensorProtocol) -> onnx.TensorProto:
+    """The tensor as a proto that says where its data lies if it is mapped, and holds it otherwise."""
+    if not isinstance(tensor, Mapped):
+        return serde.serialize_tensor(tensor)
+    proto = _described(tensor.name or "", tensor)
+    mapped.refer(proto, tensor.place)
+    return proto
+
+
 def blocks(model: Model) -> Iterator[bytes | memoryview]:
     """The bytes of the model's file, one piece after another."""
     whole, weights = _parted(model)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from effc.backends.base import Array, Feeds, Timing
-from effc.compiler import oracle, reader
+from effc.compiler import mapped, oracle, reader
 from effc.core import host
 from effc.core.errors import BackendFailed, BackendMissing
 
@@ -26,7 +26,7 @@ class TorchCompile:
         self._torch.set_num_threads(threads)
         self._device = "cuda" if self._torch.cuda.is_available() else "cpu"
         self._cast = getattr(self._torch, _CASTS[precision]) if precision in _CASTS else None
-        proto = reader.read(model).proto
+        proto = mapped.read_in(reader.read(model).proto)
         self._inputs = [entry.name for entry in oracle.graph_inputs(proto)]
         self._outputs = [output.name for output in proto.graph.output]
         try:

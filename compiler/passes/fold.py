@@ -10,8 +10,8 @@ import numpy as np
 import onnx
 import onnx_ir
 
-from effc.compiler import ir, walk
-from effc.compiler.passes import room, shapes
+from effc.compiler import ir, stored, walk
+from effc.compiler.passes import moves, room, shapes
 from effc.compiler.passes.rewrite import QUANTIZE_OPS, each, graph_of, is_standard, nodes
 from effc.compiler.phase import Step
 from effc.core.errors import EffcError
@@ -22,6 +22,8 @@ Evaluator = Callable[[onnx.ModelProto, Sequence[str]], Mapping[str, ir.Array]]
 MAX_GROWTH_BYTES = 1 << 20
 """Without a budget a folded tensor may be larger than the node's inputs by this much."""
 MAX_SPLAT_BYTES = 1 << 31
+MAX_PASSED_BYTES = 1 << 26
+"""What is computed in one go; it lies in memory several times on its way."""
 MAX_TEMPORARY_BYTES = 1 << 26
 """A tensor that is computed on the way may be larger than what it is computed of by this much."""
 
@@ -70,28 +72,51 @@ def _limited(number: np.generic, dims: Sequence[int]) -> ir.Array | None:
 
 
 def constants(model: ir.Model, evaluate: Evaluator, budget: int | None) -> bool:
-    """Run every node that depends on constants alone, all in one go, and keep the results."""
-    found = _foldable(model, budget)
-    results = _evaluate(model, found, evaluate)
-    changed = False
-    for node in found:
-        for value in node.outputs:
-            if value.name in results and value.uses():
-                _freeze(graph_of(node), value, results[value.name])
-                changed = True
+    """Run every node that depends on constants alone, as many in one go as memory allows, and keep the results."""
+    changed, more = False, True
+    while more:
+        found, more = _foldable(model, budget)
+        results = _evaluate(model, found, evaluate)
+        held = [v for node in found for v in node.outputs if v.name in results and v.uses()]
+        for value in held:
+            _freeze(_graph_of(value), value, results[value.name])
+        more = more and bool(held) and (ir.prune(model) or True)
+        changed |= bool(held)
     return changed and (ir.prune(model) or True)
 
 
-def _foldable(model: ir.Model, budget: int | None) -> list[ir.Node]:
-    """Nodes in graph order whose inputs are constants or come from such nodes, as far as the bytes allow."""
+def _graph_of(value: ir.Value) -> ir.Graph:
+    node = value.producer()
+    assert node is not None
+    return graph_of(node)
+
+
+def _foldable(model: ir.Model, budget: int | None) -> tuple[list[ir.Node], bool]:
+    """Nodes in graph order whose inputs are constants or come from such nodes, as far as the bytes allow.
+
+    The second tells whether others are to have their turn after these.
+    """
     found: list[ir.Node] = []
     ready: set[ir.Value] = set()
+    left, postponed = MAX_PASSED_BYTES, False
     for node in nodes(model.graph):
         known = all(v is None or v in ready or ir.const(v) is not None for v in node.inputs)
         if known and _may_fold(node) and _is_moderate(node):
+            if (passed := _passed(node)) > left:
+                postponed |= passed <= MAX_PASSED_BYTES
+                continue
+            left -= passed
             found.append(node)
             ready.update(node.outputs)
-    return room.fitting(found, MAX_GROWTH_BYTES if budget is None else budget - stored_bytes(model)) if found else []
+    wanted = MAX_GROWTH_BYTES if budget is None else budget - stored_bytes(model)
+    return (room.fitting(found, wanted) if found else []), postponed
+
+
+def _passed(node: ir.Node) -> int:
+    """Bytes that go to and fro when the node is run: weights that lie in files stay there."""
+    given = (v.const_value for v in node.inputs if v is not None)
+    loose = sum(t.nbytes for t in given if t is not None and not isinstance(t, stored.Mapped))
+    return loose + sum(room.bytes_of(v) or 0 for v in node.outputs)
 
 
 def _is_moderate(node: ir.Node) -> bool:
@@ -161,7 +186,7 @@ def _run(model: ir.Model, nodes: list[ir.Node], evaluate: Evaluator) -> dict[str
     graph = onnx.GraphProto(name="constants", node=[serde.serialize_node(n) for n in nodes])
     inner = {v for node in nodes for v in node.outputs}
     outer = dict.fromkeys(v for node in nodes for v in node.inputs if v is not None and v not in inner)
-    graph.initializer.extend(serde.serialize_tensor(_tensor(v)) for v in outer)
+    graph.initializer.extend(stored.referring(_tensor(v)) for v in outer)
     imports = [onnx.helper.make_opsetid(domain, version) for domain, version in model.opset_imports.items()]
     proto = onnx.ModelProto(ir_version=model.ir_version, opset_import=imports, graph=graph)
     results = evaluate(proto, [v.name or "" for v in wanted])
@@ -169,6 +194,8 @@ def _run(model: ir.Model, nodes: list[ir.Node], evaluate: Evaluator) -> dict[str
 
 
 def _tensor(value: ir.Value) -> onnx_ir.TensorProtocol:
+    if isinstance(value.const_value, stored.Mapped) and value.const_value.name == value.name:
+        return value.const_value
     array = ir.const(value)
     assert array is not None
     return onnx_ir.tensor(array, name=value.name)
@@ -194,6 +221,7 @@ def steps(evaluate: Evaluator = here, budget: int | None = None) -> tuple[Step, 
     """
     return (
         Step("splats", splats),
+        Step("large moves", each(moves.large, "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")),
         Step("constant folding", partial(constants, evaluate=evaluate, budget=budget)),
         Step("shape arithmetic", each(shapes.fold)),
         Step("shapes of reshapes", each(shapes.fold_reshape, "Reshape")),

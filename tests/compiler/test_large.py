@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from effc.bench import large_run
 from effc.compiler import frontend, ir, mapped, oracle, reader, stored
+from effc.compiler.passes import fold
 from effc.compiler.proof import prove
+from effc.compiler.settle import settle
 
 RNG = np.random.default_rng(0)
 KINDS = ["FLOAT", "FLOAT16", "BFLOAT16", "DOUBLE", "INT8", "UINT8", "INT64", "BOOL", "FLOAT8E4M3FN", "INT4"]
@@ -163,3 +166,44 @@ def test_memory_does_not_grow_with_the_weights(tmp_path: Path) -> None:
     assert row.sqnr_db is not None
     assert row.sqnr_db >= 90
     assert row.own_mb < row.megabytes
+
+
+def scaled(count: int, width: int) -> ir.Model:
+    """Products with weights that are turned and scaled first, each by its own number."""
+    nodes, weights = [], []
+    for i in range(count):
+        weights += [
+            numpy_helper.from_array(RNG.normal(size=(width, width)).astype(np.float32), f"w{i}"),
+            numpy_helper.from_array(np.float32(1 + i), f"k{i}"),
+        ]
+        nodes += [
+            helper.make_node("Transpose", [f"w{i}"], [f"t{i}"]),
+            helper.make_node("Exp", [f"t{i}"], [f"e{i}"]),
+            helper.make_node("Mul", [f"e{i}", f"k{i}"], [f"s{i}"]),
+            helper.make_node("MatMul", [f"y{i}", f"s{i}"], [f"y{i + 1}"]),
+        ]
+    infos = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, width]) for n in ("y0", f"y{count}")]
+    graph = helper.make_graph(nodes, "g", infos[:1], infos[1:], weights)
+    model = ir.from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10))
+    settle(model, where="test")
+    return model
+
+
+def test_more_is_folded_than_is_computed_in_one_go() -> None:
+    count, width = 5, 1500
+    assert count * 8 * width * width > fold.MAX_PASSED_BYTES
+    model = scaled(count, width)
+    expected = oracle.Session(model.clone()).run({"y0": np.ones((1, width), np.float32)})
+    passes: list[int] = []
+
+    def evaluate(proto: onnx.ModelProto, outputs: Sequence[str]) -> Mapping[str, ir.Array]:
+        passes.append(sum(len(t.raw_data) for t in proto.graph.initializer))
+        return fold.here(proto, outputs)
+
+    assert all([step.apply(model) for step in fold.steps(evaluate) if step.name in ("large moves", "constant folding")])
+    assert [node.op_type for node in model.graph] == ["MatMul"] * count
+    assert len(passes) > 1
+    assert max(passes) < fold.MAX_PASSED_BYTES
+    found = oracle.Session(model).run({"y0": np.ones((1, width), np.float32)})
+    for name, array in expected.items():
+        np.testing.assert_allclose(found[name], array, rtol=1e-4)
