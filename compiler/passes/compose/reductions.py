@@ -132,6 +132,22 @@ def softmax(node: ir.Node) -> bool:
     return encloses(node, (exp, total.node, *between)) and replace(node, "Softmax", [x], {"axis": total.axes[0]})
 
 
+def softmax_of_rows(node: ir.Node) -> bool:
+    """Softmax of x as a matrix of rows, given the shape of x again, is Softmax(x): so a converter writes opset 12's."""
+    inner = maker(node.inputs[0], "Softmax", "LogSoftmax")
+    rows = None if inner is None else maker(inner.inputs[0], "Flatten", "Reshape")
+    x = None if rows is None else rows.inputs[0]
+    if inner is None or rows is None or x is None or ir.attr_int(inner, "axis", -1) not in (-1, 1):
+        return False
+    shape, last = maker(node.inputs[1], "Shape"), (ir.shape(rows.outputs[0]) or ("?",))[-1]
+    back = fill_alike(ir.shape(x), ir.shape(node.outputs[0])) or (
+        shape is not None and shape.inputs[0] is x and not shape.attributes
+    )
+    if not back or ir.rank(rows.outputs[0]) != 2 or last == "?" or last != (ir.shape(x) or ("?",))[-1]:
+        return False
+    return encloses(node, (inner, rows)) and replace(node, inner.op_type, [x], {"axis": -1})
+
+
 def log_softmax(node: ir.Node) -> bool:
     """Log(Softmax(x)) is LogSoftmax(x)."""
     inner = maker(node.inputs[0], "Softmax")
@@ -180,6 +196,7 @@ STEPS = (
     Step("reductions of functions", each(of_function, "ReduceSum")),
     Step("root of squares", each(root_of_squares, "Sqrt")),
     Step("softmax", each(softmax, "Div"), since=13),
+    Step("softmax of rows", each(softmax_of_rows, "Reshape")),
     Step("log of sum", each(log_of_sum, "Log")),
     Step("log softmax", each(log_softmax, "Log")),
     Step("log softmax by sum", each(log_softmax_by_sum, "Sub"), since=13),
