@@ -49,9 +49,9 @@ def _find(value: ir.Value, memo: Memo) -> Known | None:
 
 
 def fold(node: ir.Node) -> bool:
-    """An integer vector whose entries all follow from shapes is a constant."""
+    """An integer vector whose entries all follow from shapes is a constant, as a graph output its Identity."""
     output = node.outputs[0]
-    if node.op_type not in _RULES or output.is_graph_output() or output.dtype is None:
+    if node.op_type not in _RULES or output.dtype is None or (output.is_graph_output() and _is_copy(node)):
         return False
     entries = known(output)
     if entries is None or not all(isinstance(e, int) for e in entries):
@@ -60,7 +60,13 @@ def fold(node: ir.Node) -> bool:
     if ir.shape(output) is None or rank > 1:
         return False
     array = np.array(entries, output.dtype.numpy()).reshape(() if rank == 0 else -1)
+    if output.is_graph_output():
+        return replace(node, "Identity", [constant(node, "value", array)])
     return bypass(node, ir.frozen(graph_of(node), output, array))
+
+
+def _is_copy(node: ir.Node) -> bool:
+    return node.op_type == "Identity" and ir.const(node.inputs[0]) is not None
 
 
 def fold_reshape(node: ir.Node) -> bool:
