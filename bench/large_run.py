@@ -163,7 +163,7 @@ def _weight(model: ModelProto, stream: BinaryIO, name: str, dims: tuple[int, ...
     offset = stream.tell()
     for start in range(0, count, _BLOCK):
         block = random.standard_normal(min(_BLOCK, count - start), np.float32) * np.float32((2 / inner) ** 0.5)
-        stream.write(memoryview(block).cast("B"))
+        stream.write(block.data.cast("B"))
     tensor = model.graph.initializer.add(name=name, data_type=TensorProto.FLOAT, dims=dims)
     tensor.data_location = TensorProto.EXTERNAL
     for key, value in (("location", Path(stream.name).name), ("offset", offset), ("length", 4 * count)):

@@ -177,7 +177,7 @@ def _attach(converted: onnx.ModelProto, proto: onnx.ModelProto) -> ir.Model:
     model = ir.from_proto(converted)
     attach(model, {t.name: stored.held(t, files) for t in proto.graph.initializer if _is_large(t)})
     order = {v.name: index for index, v in enumerate(proto.graph.input)}
-    model.graph.inputs.sort(key=lambda v: order.get(v.name or "", len(order)))
+    model.graph.inputs[:] = sorted(model.graph.inputs, key=lambda v: order.get(v.name or "", len(order)))
     return model
 
 

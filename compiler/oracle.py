@@ -178,8 +178,8 @@ def _ort_session(source: Source, optimize: bool, threads: int) -> Any:
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 4
     try:
-        where = _rooted(source, options) if isinstance(source, onnx.ModelProto) else source
-        where = str(where) if isinstance(where, Path) else where
+        held = _rooted(source, options) if isinstance(source, onnx.ModelProto) else source
+        where = str(held) if isinstance(held, Path) else held
         return ort.InferenceSession(where, options, providers=["CPUExecutionProvider"])
     except Exception:
         return None

@@ -201,9 +201,9 @@ def _put(stream: BinaryIO, tensor: TensorProtocol) -> tuple[int, int]:
 def _pieces(array: NDArray[Any]) -> Iterator[memoryview]:
     """The elements in order: in place where they lie one after another, else a block at a time."""
     if array.flags.c_contiguous:
-        yield memoryview(array.reshape(-1).view(np.uint8))
+        yield array.reshape(-1).view(np.uint8).data
     elif array.nbytes <= _BLOCK:
-        yield memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+        yield np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
     elif len(array) == 1:
         yield from _pieces(array[0])
     else:
