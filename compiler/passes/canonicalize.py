@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from effc.compiler import ir
+from effc.compiler.edit import Before
 from effc.compiler.passes import windows
 from effc.compiler.passes.rewrite import bypass, constant, each, input_at, maker, replace, same_shape, scalar
 from effc.compiler.phase import Step
@@ -82,9 +83,18 @@ def _reaches(dim: int | str, end: int) -> bool:
 def _neutral(number: float) -> Callable[[ir.Node], bool]:
     def check(node: ir.Node) -> bool:
         """x * 1, x / 1, x + 0, x - 0, x ** 1 are x where nothing is broadcast."""
-        return scalar(node.inputs[1]) == number and _same_shape(node)
+        x, array = node.inputs[0], ir.const(node.inputs[1])
+        if x is None or array is None or scalar(node.inputs[1]) != number:
+            return False
+        return _same_shape(node) or _fits(array.shape, ir.shape(x))
 
     return check
+
+
+def _fits(shape: tuple[int, ...], dims: tuple[int | str, ...] | None) -> bool:
+    """Whether an operand of this shape leaves that of the other as it is."""
+    aligned = None if dims is None or len(dims) < len(shape) else dims[len(dims) - len(shape) :]
+    return aligned is not None and all(d in (1, other) for d, other in zip(shape, aligned, strict=True))
 
 
 _NO_OPS: dict[str, Callable[[ir.Node], bool]] = {
@@ -119,6 +129,15 @@ def constant_first(node: ir.Node) -> bool:
 # reshapes
 
 
+def range_of_scalars(node: ir.Node) -> bool:
+    """Range over vectors of one element, which runtimes take and shape inference does not, is one over scalars."""
+    if not any(ir.rank(value) for value in node.inputs):
+        return False
+    before = Before(node)
+    shape = before.const("scalar", np.zeros(0, np.int64))
+    return replace(node, "Range", [before.op("Reshape", v, shape) if ir.rank(v) else v for v in node.inputs])
+
+
 def reshape(node: ir.Node) -> bool:
     """Flatten, Squeeze, Unsqueeze and Reshape with one dim unknown are Reshape by a constant with one -1."""
     dims, x = ir.shape(node.outputs[0]), node.inputs[0]
@@ -151,6 +170,7 @@ STEPS = (
     Step("no-ops", each(no_op, *_NO_OPS)),
     Step("constants second", each(constant_first, "Add", "Mul", "Max", "Min")),
     Step("explicit windows", each(windows.explicit, *windows.OPS)),
+    Step("ranges of scalars", each(range_of_scalars, "Range")),
     Step("constant reshapes", each(reshape, "Flatten", "Squeeze", "Unsqueeze", "Reshape")),
     Step("chained reshapes", each(reshape_chain, "Reshape")),
 )

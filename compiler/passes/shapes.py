@@ -17,6 +17,7 @@ Known = tuple[Entry, ...]
 
 Memo = dict[ir.Value, Known | None]
 
+_INTEGERS = (ir.DataType.INT64, ir.DataType.INT32, ir.DataType.BOOL)
 _LONGEST = 64
 _MOST_TENSORS = 150
 
@@ -38,12 +39,12 @@ def known(value: ir.Value | None, memo: Memo | None = None) -> Known | None:
 def _find(value: ir.Value, memo: Memo) -> Known | None:
     array = ir.const(value)
     if array is not None:
-        small = array.ndim <= 1 and array.size <= _LONGEST and array.dtype.kind in "iu"
+        small = array.ndim <= 1 and array.size <= _LONGEST and array.dtype.kind in "iub"
         return tuple(int(i) for i in array.ravel()) if small else None
     node = value.producer()
     if node is None or not is_standard(node) or node.op_type not in _RULES:
         return None
-    if value is not node.outputs[0] or value.dtype not in (ir.DataType.INT64, ir.DataType.INT32):
+    if value is not node.outputs[0] or value.dtype not in _INTEGERS:
         return None
     return _RULES[node.op_type](node, memo)
 
@@ -75,12 +76,21 @@ def fold_reshape(node: ir.Node) -> bool:
     if target is None or ir.const(node.inputs[1]) is not None or 0 in target or ir.attr_int(node, "allowzero", 0):
         return False
     target = target if dims is None else _without_wildcard(target, dims)
-    entries = [entry if isinstance(entry, int) else -1 for entry in target]
+    entries = _entries(target, dims)
     if entries.count(-1) > 1:
         return False
     if None not in target and -1 not in target:
         node.outputs[0].shape = ir.Shape([e for e in target if e is not None])
     return replace(node, "Reshape", [node.inputs[0], constant(node, "shape", np.array(entries, np.int64))])
+
+
+def _entries(target: Known, dims: tuple[int | str, ...] | None) -> list[int]:
+    """-1 for one open entry; where there are more, 0 for those that the input has at the same place."""
+    entries = [entry if isinstance(entry, int) else -1 for entry in target]
+    if entries.count(-1) < 2 or dims is None:
+        return entries
+    same = [axis < len(dims) and isinstance(e, str) and dims[axis] == e for axis, e in enumerate(target)]
+    return [0 if copied else entry for copied, entry in zip(same, entries, strict=True)]
 
 
 def _without_wildcard(target: Known, dims: tuple[int | str, ...]) -> Known:
@@ -116,6 +126,12 @@ def _shape(node: ir.Node, memo: Memo) -> Known | None:
         return None
     start, end = ir.attr_int(node, "start", 0), ir.attr_int(node, "end", len(dims))
     return tuple(None if d == "?" else d for d in dims[start:end])
+
+
+def _size(node: ir.Node, memo: Memo) -> Known | None:
+    del memo
+    dims = ir.static_shape(node.inputs[0])
+    return None if dims is None else (math.prod(dims),)
 
 
 def _same(node: ir.Node, memo: Memo) -> Known | None:
@@ -166,15 +182,49 @@ def _arithmetic(function: Callable[[int, int], int]) -> Callable[[ir.Node, Memo]
     return rule
 
 
+def _equal(node: ir.Node, memo: Memo) -> Known | None:
+    """Sizes equal no negative number."""
+    pairs = _pairs(*(known(v, memo) for v in node.inputs))
+    return None if pairs is None else tuple(_same_entry(a, b) for a, b in pairs)
+
+
+def _same_entry(a: Entry, b: Entry) -> int | None:
+    if a is None or b is None:
+        return None
+    if type(a) is type(b) and (a == b or isinstance(a, int)):
+        return int(a == b)
+    return 0 if any(isinstance(e, int) and e < 0 for e in (a, b)) else None
+
+
+def _where(node: ir.Node, memo: Memo) -> Known | None:
+    condition, a, b = (known(v, memo) for v in node.inputs)
+    chosen = None if condition is None else _pairs(condition, a), _pairs(condition, b)
+    if chosen[0] is None or chosen[1] is None or len(chosen[0]) != len(chosen[1]):
+        return None
+    both = zip(chosen[0], chosen[1], strict=True)
+    return tuple(None if c is None else x if c else y for (c, x), (_, y) in both)
+
+
+def _pairs(a: Known | None, b: Known | None) -> list[tuple[Entry, Entry]] | None:
+    """Entries that meet when two vectors are broadcast."""
+    if not a or not b or (len(a) != len(b) and 1 not in (len(a), len(b))):
+        return None
+    size = max(len(a), len(b))
+    return list(zip(a * (size // len(a)), b * (size // len(b)), strict=True))
+
+
 def _divide(a: int, b: int) -> int:
     return int(a / b) if b else 0
 
 
 _RULES: dict[str, Callable[[ir.Node, Memo], Known | None]] = {
     "Shape": _shape,
+    "Size": _size,
     **dict.fromkeys(("Cast", "Identity", "Squeeze", "Unsqueeze", "Reshape"), _same),
     "Concat": _concat,
     "Gather": _gather,
+    "Equal": _equal,
+    "Where": _where,
     "Slice": _slice,
     "Add": _arithmetic(lambda a, b: a + b),
     "Sub": _arithmetic(lambda a, b: a - b),
