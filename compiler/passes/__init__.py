@@ -11,9 +11,11 @@ from effc.compiler.passes import (
     cleanup,
     compose,
     constants,
+    factors,
     fold,
     fuse,
     rows,
+    symbols,
     transposes,
 )
 from effc.compiler.phase import Phase, Step
@@ -24,10 +26,18 @@ _ROUNDS = 10
 
 
 def _phases(folding: tuple[Step, ...], fusing: tuple[Step, ...]) -> tuple[Phase, ...]:
-    normalize = (*canonicalize.STEPS, *branches.STEPS, *chains.STEPS, *constants.STEPS, *folding, *cleanup.EARLY)
+    normalize = (
+        *canonicalize.STEPS,
+        *branches.STEPS,
+        *chains.STEPS,
+        *constants.STEPS,
+        *symbols.STEPS,
+        *folding,
+        *cleanup.EARLY,
+    )
     return (
         Phase("canonicalize", normalize, _ROUNDS, by_round=True),
-        Phase("fuse", (*fusing, *cleanup.EARLY), _ROUNDS, by_round=True),
+        Phase("fuse", (*fusing, *factors.EARLY_STEPS, *cleanup.EARLY), _ROUNDS, by_round=True),
         Phase("transposes", (*transposes.STEPS, *cleanup.STEPS), _ROUNDS, by_round=True),
         Phase("finish", (*normalize, *fusing, *transposes.STEPS, *cleanup.STEPS[-1:]), _ROUNDS, by_round=True),
     )
@@ -44,6 +54,11 @@ def simplification(opset: int, *, evaluate: fold.Evaluator = fold.here, budget: 
         evaluate, budget: of constant folding (`fold.steps`).
     """
     larger = Phase("compose", (*compose.STEPS, *cleanup.STEPS), _ROUNDS, by_round=True)
-    last = Phase("last", (*rows.STEPS, *chains.LATE_STEPS, *canonicalize.STEPS, *cleanup.STEPS), _ROUNDS, by_round=True)
+    last = Phase(
+        "last",
+        (*factors.STEPS, *rows.STEPS, *chains.LATE_STEPS, *canonicalize.STEPS, *cleanup.STEPS),
+        _ROUNDS,
+        by_round=True,
+    )
     phases = (*_phases(fold.steps(evaluate, budget), fuse.steps(spread=budget is None)), larger, last)
     return tuple(replace(p, steps=tuple(step for step in p.steps if step.since <= opset)) for p in phases)

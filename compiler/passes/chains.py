@@ -12,7 +12,7 @@ from effc.compiler.passes.rewrite import bypass, constant, each, input_at, is_pr
 from effc.compiler.passes.turns import BROADCAST
 from effc.compiler.phase import Step
 
-_FAR = np.iinfo(np.int64).max
+FAR = np.iinfo(np.int64).max
 
 
 def concat_of_concat(node: ir.Node) -> bool:
@@ -72,7 +72,7 @@ def cuts(node: ir.Node) -> dict[int, Cut] | None:
 
 
 def _end(dim: int | str) -> int:
-    return dim if isinstance(dim, int) else _FAR
+    return dim if isinstance(dim, int) else FAR
 
 
 def _plain(cut: Cut, dim: int | str) -> Cut:
@@ -82,7 +82,7 @@ def _plain(cut: Cut, dim: int | str) -> Cut:
     if isinstance(dim, int):
         start, end, _ = slice(cut.start, cut.end, cut.step).indices(dim)
         return Cut(start, max(start, end), cut.step)
-    return cut if cut.end < np.iinfo(np.int32).max else changed(cut, end=_FAR)
+    return cut if cut.end < np.iinfo(np.int32).max else changed(cut, end=FAR)
 
 
 def slice_chain(node: ir.Node) -> bool:
@@ -104,7 +104,7 @@ def _joined(a: Cut, b: Cut) -> Cut | None:
     """x[a][b] as one cut: a.start + b * a.step for steps of a, ends the nearer of both."""
     if min(a.start, b.start, a.end, b.end) < 0 or min(a.step, b.step) < 1:
         return None
-    end = a.end if b.end == _FAR else min(a.end, a.start + b.end * a.step)
+    end = a.end if b.end == FAR else min(a.end, a.start + b.end * a.step)
     return Cut(a.start + b.start * a.step, end, a.step * b.step)
 
 
