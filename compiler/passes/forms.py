@@ -29,6 +29,7 @@ Powers = Mapping[int, float]
 """Coefficients of a polynomial in x, by exponent."""
 Mixed = Mapping[tuple[int, int], float]
 """Coefficients of a polynomial in x and a, by both exponents."""
+_IN_DOUBLE = frozenset({"Sigmoid", "Swish", "Tanh"})
 _UNDER: Mixed = {(0, 0): 1.0}
 
 
@@ -56,6 +57,11 @@ class Form:
     scaled: bool = False
 
 
+def takes(op: str, x: ir.Value | None) -> bool:
+    """Whether x is of a type that runtimes compute the op in: ONNX Runtime has few activations in float64."""
+    return x is not None and is_float(x) and (x.dtype != ir.DataType.DOUBLE or op in _IN_DOUBLE)
+
+
 @dataclass(frozen=True)
 class Argument:
     """A node's first input as it is computed from x: `terms`, by `nodes`."""
@@ -78,9 +84,10 @@ def compose(*forms: Form) -> Transform:
     """The transformation that finds forms by their anchors."""
 
     def rule(node: ir.Node) -> bool:
-        if not is_float(node.outputs[0]):
-            return False
-        return any(form.anchor == node.op_type and form.when(node) and _compose(form, node) for form in forms)
+        return any(
+            form.anchor == node.op_type and takes(form.op, node.inputs[0]) and form.when(node) and _compose(form, node)
+            for form in forms
+        )
 
     return each(rule, *{form.anchor for form in forms})
 

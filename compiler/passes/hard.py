@@ -9,9 +9,9 @@ import numpy as np
 
 from effc.compiler import ir
 from effc.compiler.edit import Before
-from effc.compiler.passes.forms import Form, arguments, compose, place
+from effc.compiler.passes.forms import Form, arguments, compose, place, takes
 from effc.compiler.passes.polynomials import UNIT, Fraction, monomial
-from effc.compiler.passes.rewrite import each, input_at, is_float, maker, replace, scalar
+from effc.compiler.passes.rewrite import each, input_at, maker, replace, scalar
 from effc.compiler.phase import Step
 
 _SIXTH = 1.0 / 6.0
@@ -34,7 +34,7 @@ def swish(node: ir.Node) -> bool:
     """x HardSigmoid(x) with alpha 1/6 and beta 1/2 is HardSwish(x)."""
     for x, gate in (node.inputs, reversed(node.inputs)):
         made = maker(gate, "HardSigmoid")
-        if made is not None and made.inputs[0] is x and _is_gate(made):
+        if made is not None and made.inputs[0] is x and _is_gate(made) and takes("HardSwish", x):
             return replace(node, "HardSwish", [x])
     return False
 
@@ -49,7 +49,7 @@ GATED = Step("hard swish", each(swish, "Mul"), since=14)
 
 def scaled(node: ir.Node) -> bool:
     """x Clip(x + 3, 0, 6) c is x HardSigmoid(x) 6 c."""
-    for found in arguments(node) if _is_relu6(node) and is_float(node.outputs[0]) else ():
+    for found in arguments(node) if _is_relu6(node) and takes("HardSigmoid", node.inputs[0]) else ():
         if found.terms.over != {UNIT: 3.0, monomial({found.x: 1}): 1.0}:
             continue
         placed = place(node, found, Fraction({monomial({found.x: 1, node.outputs[0]: 1}): _SIXTH}))

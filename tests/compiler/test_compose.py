@@ -48,6 +48,20 @@ def test_lookalike(opset: int, body: str, after: list[str]) -> None:
     test_function(opset, body, after)
 
 
+IN_DOUBLE = {"Sigmoid", "Swish", "Tanh"}
+
+
+@pytest.mark.parametrize("rows", [FUNCTIONS[i::4] for i in range(4)])
+def test_in_double_only_what_runtimes_have_is_made(rows: list[tuple[str, int, str, list[str]]]) -> None:
+    for _, opset, body, after in rows:
+        proto = build(f"{V}{C}{{ {body} }}".replace("float ", "double ").replace("float[", "double["), opset)
+        model = composed(proto, opset)
+        made = set(ops(model)) - {node.op_type for node in proto.graph.node}
+        assert made <= IN_DOUBLE | {"Relu", "Clip"}
+        assert (made & IN_DOUBLE) == (set(after) - {node.op_type for node in proto.graph.node}) & IN_DOUBLE
+        assert_equal(proto, model)
+
+
 READ_ELSEWHERE = [
     ("gelu", "d = Div(x, r2) e = Erf(d) a = Add(e, one) b = Mul(x, a) y = Mul(b, half)", "dea"),
     ("swish", "b = Mul(x, t) a = Sigmoid(b) y = Mul(a, x)", "ba"),

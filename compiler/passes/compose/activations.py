@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 from effc.compiler import ir
 from effc.compiler.passes import hard
-from effc.compiler.passes.forms import Argument, Form, Mixed, arguments, compose, place
+from effc.compiler.passes.forms import Argument, Form, Mixed, arguments, compose, place, takes
 from effc.compiler.passes.polynomials import Expansion, Fraction, encloses, equal, monomial, sources, tolerance
-from effc.compiler.passes.rewrite import each, input_at, is_float, is_private, maker, replace, scalar
+from effc.compiler.passes.rewrite import each, input_at, is_private, maker, replace, scalar
 from effc.compiler.phase import Step
 
 _SLOPE = math.sqrt(2.0 / math.pi)
@@ -90,7 +90,7 @@ def _plus_one(value: ir.Value | None, op: str) -> ir.Node | None:
 def softplus(node: ir.Node) -> bool:
     """Log(1 + Exp(x)) is Softplus(x)."""
     exp = _plus_one(node.inputs[0], "Exp")
-    return exp is not None and replace(node, "Softplus", [exp.inputs[0]])
+    return exp is not None and takes("Softplus", exp.inputs[0]) and replace(node, "Softplus", [exp.inputs[0]])
 
 
 def stable_softplus(node: ir.Node) -> bool:
@@ -110,7 +110,7 @@ def mish(node: ir.Node) -> bool:
     for x, gate in (node.inputs, reversed(node.inputs)):
         outer = maker(gate, "Tanh")
         inner = maker(outer.inputs[0], "Softplus") if outer is not None else None
-        if outer is None or inner is None or x is None or inner.inputs[0] is not x:
+        if outer is None or inner is None or inner.inputs[0] is not x or not takes("Mish", x):
             continue
         if is_private(outer.outputs[0]) and is_private(inner.outputs[0]):
             return replace(node, "Mish", [x])
@@ -122,7 +122,7 @@ def mish(node: ir.Node) -> bool:
 
 def hard_sigmoid(node: ir.Node) -> bool:
     """Clip(alpha x + beta, 0, 1) is HardSigmoid(x)."""
-    if scalar(input_at(node, 1)) != 0.0 or scalar(input_at(node, 2)) != 1.0 or not is_float(node.outputs[0]):
+    if scalar(input_at(node, 1)) != 0.0 or scalar(input_at(node, 2)) != 1.0 or not takes("HardSigmoid", node.inputs[0]):
         return False
     line = max((found for found in arguments(node) if _is_line(node, found)), key=lambda f: len(f.nodes), default=None)
     if line is None or not line.nodes:

@@ -115,7 +115,7 @@ def instance_norm(node: ir.Node) -> bool:
 
 def _instance_norm(end: Normalized) -> bool:
     x = end.spread.x
-    if not _is_of_channels(end) or x.dtype == ir.DataType.BFLOAT16:
+    if not _is_of_channels(end) or x.dtype not in (ir.DataType.FLOAT, ir.DataType.FLOAT16):
         return False
     given = max(end.scale.array.shape, end.shift.array.shape, key=math.prod)
     inputs = _vectors(end, lambda array: over_channels(array, x, given))

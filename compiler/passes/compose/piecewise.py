@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from effc.compiler import ir
-from effc.compiler.passes.forms import arguments
+from effc.compiler.passes.forms import arguments, takes
 from effc.compiler.passes.fuse import bounds
 from effc.compiler.passes.polynomials import (
     UNIT,
@@ -19,7 +19,7 @@ from effc.compiler.passes.polynomials import (
     readers,
     tolerance,
 )
-from effc.compiler.passes.rewrite import constant, each, is_float, is_private, maker, replace, same_shape, scalar
+from effc.compiler.passes.rewrite import constant, each, is_private, maker, replace, same_shape, scalar
 from effc.compiler.phase import Step
 
 _ABOVE, _BELOW = ("Greater", "GreaterOrEqual"), ("Less", "LessOrEqual")
@@ -27,7 +27,7 @@ _ABOVE, _BELOW = ("Greater", "GreaterOrEqual"), ("Less", "LessOrEqual")
 
 def leaky_relu(node: ir.Node) -> bool:
     """Max(x, alpha x) with alpha from 0 to 1 is LeakyRelu(x)."""
-    if len(node.inputs) != 2 or not is_float(node.outputs[0]):
+    if len(node.inputs) != 2 or not takes("LeakyRelu", node.outputs[0]):
         return False
     for x, other in (node.inputs, reversed(node.inputs)):
         alpha = _slope(node, x, other)
@@ -51,7 +51,7 @@ def _slope(root: ir.Node, x: ir.Value | None, value: ir.Value | None) -> float |
 def leaky_relu_by_abs(node: ir.Node) -> bool:
     """(1 + alpha) x / 2 + (1 - alpha) Abs(x) / 2 is LeakyRelu(x)."""
     x, a = node.inputs[0], node.outputs[0]
-    if x is None or not is_float(x):
+    if x is None or not takes("LeakyRelu", x):
         return False
     for root in readers(a):
         expansion = Expansion([x, a], x)
@@ -73,7 +73,7 @@ def selected(node: ir.Node) -> bool:
     x, positive, negative = test.inputs[0], node.inputs[1], node.inputs[2]
     if test.op_type in _BELOW:
         positive, negative = negative, positive
-    if x is None or positive is not x or not is_float(x) or not same_shape(x, node.outputs[0]):
+    if x is None or positive is not x or not takes("Elu", x) or not same_shape(x, node.outputs[0]):
         return False
     alpha = _slope(node, x, negative)
     if alpha is not None:
@@ -99,7 +99,7 @@ def elu(node: ir.Node) -> bool:
     for positive, rest in (node.inputs, reversed(node.inputs)):
         relu, low = maker(positive, "Relu"), maker(rest, "Min", "Clip")
         if relu is not None and low is not None and _capped(low) is not None and relu.inputs[0] is not None:
-            return is_float(relu.inputs[0]) and _elu(node, relu.inputs[0], _capped(low), (relu, low))
+            return takes("Elu", relu.inputs[0]) and _elu(node, relu.inputs[0], _capped(low), (relu, low))
     return False
 
 
@@ -121,7 +121,7 @@ def selu(node: ir.Node) -> bool:
     inner, gamma = maker(node.inputs[0], "Elu"), ir.const(node.inputs[1])
     if inner is None or gamma is None or gamma.size != 1 or not is_private(inner.outputs[0]):
         return False
-    if gamma.ndim > ir.rank(inner.outputs[0]):
+    if gamma.ndim > ir.rank(inner.outputs[0]) or not takes("Selu", inner.inputs[0]):
         return False
     attributes = {"alpha": ir.attr_float(inner, "alpha", 1.0), "gamma": float(gamma.ravel()[0])}
     return replace(node, "Selu", [inner.inputs[0]], attributes)
@@ -130,7 +130,7 @@ def selu(node: ir.Node) -> bool:
 def parametric(node: ir.Node) -> bool:
     """Relu(x) - slope Relu(-x) is PRelu(x), and LeakyRelu(x) for a slope of one number."""
     found = next((f for f in arguments(node) if f.terms == Fraction({monomial({f.x: 1}): -1.0}) and f.nodes), None)
-    if found is None or not is_float(found.x):
+    if found is None or not takes("PRelu", found.x):
         return False
     x, below = found.x, node.outputs[0]
     for relu in [other for other in x.consumers() if other.op_type == "Relu"]:
