@@ -20,6 +20,11 @@ def scalar(nodes: str, weights: str = "", dtype: str = "float") -> str:
     return unary(nodes, f"({dtype} x)", f"({dtype} y)", weights)
 
 
+def summed(nodes: str, weights: str = "", dtype: str = "float") -> str:
+    """A graph whose output is the sum of `z`, so that it has the shape that it says."""
+    return scalar(f"{nodes} y = ReduceSum<keepdims = 0>(z)", weights, dtype)
+
+
 def image(nodes: str, weights: str = "") -> str:
     """A graph on a small image whose output's height and width are open."""
     return unary(nodes, "(float[1,1,4,4] x)", "(float[1,1,K,L] y)", weights)
@@ -196,28 +201,28 @@ BODIES = {
 
 MILLION, TRILLION = 10**6, 10**12
 BOMBS = {
-    "ConstantOfShape": scalar("c = ConstantOfShape(s) y = Add(x, c)", f"int64[1] s = {{{TRILLION}}}"),
-    "ConstantOfShape, dims": scalar("c = ConstantOfShape(s) y = Add(x, c)", f"int64[2] s = {{{TRILLION}, {MILLION}}}"),
-    "Expand": scalar("c = Expand(w, s) y = Add(x, c)", f"float w = {{1}}, int64[2] s = {{{MILLION}, {TRILLION}}}"),
-    "Tile": scalar("c = Tile(w, s) y = Add(x, c)", f"float[1] w = {{1}}, int64[1] s = {{{TRILLION}}}"),
-    "Range": scalar("c = Range(a, b, d) y = Add(x, c)", "float a = {0}, float b = {1e15}, float d = {1}"),
-    "Range of int64": scalar(
-        "c = Range(a, b, d) y = Add(x, c)", "int64 a = {0}, int64 b = {9223372036854775807}, int64 d = {1}", "int64"
+    "ConstantOfShape": summed("c = ConstantOfShape(s) z = Add(x, c)", f"int64[1] s = {{{TRILLION}}}"),
+    "ConstantOfShape, dims": summed("c = ConstantOfShape(s) z = Add(x, c)", f"int64[2] s = {{{TRILLION}, {MILLION}}}"),
+    "Expand": summed("c = Expand(w, s) z = Add(x, c)", f"float w = {{1}}, int64[2] s = {{{MILLION}, {TRILLION}}}"),
+    "Tile": summed("c = Tile(w, s) z = Add(x, c)", f"float[1] w = {{1}}, int64[1] s = {{{TRILLION}}}"),
+    "Range": summed("c = Range(a, b, d) z = Add(x, c)", "float a = {0}, float b = {1e15}, float d = {1}"),
+    "Range of int64": summed(
+        "c = Range(a, b, d) z = Add(x, c)", "int64 a = {0}, int64 b = {9223372036854775807}, int64 d = {1}", "int64"
     ),
     "Resize": image("y = Resize(x, , s)", "float[4] s = {1, 1, 1e6, 1e6}"),
     "Resize to sizes": image("y = Resize(x, , , s)", "int64[4] s = {1, 1, 10000000, 10000000}"),
-    "Resize of a constant": scalar(
-        "c = Resize(w, , s) y = Add(x, c)", "float[1,1] w = {1}, float[2] s = {1e7, 1e7}"
+    "Resize of a constant": summed(
+        "c = Resize(w, , s) z = Add(x, c)", "float[1,1] w = {1}, float[2] s = {1e7, 1e7}"
     ),
     "Pad": unary("y = Pad(x, p)", "(float[4] x)", "(float[K] y)", f"int64[2] p = {{0, {TRILLION}}}"),
-    "Pad of a constant": scalar("c = Pad(w, p) y = Add(x, c)", f"float[1] w = {{1}}, int64[2] p = {{0, {TRILLION}}}"),
+    "Pad of a constant": summed("c = Pad(w, p) z = Add(x, c)", f"float[1] w = {{1}}, int64[2] p = {{0, {TRILLION}}}"),
     "OneHot": unary(
         "y = OneHot(x, d, v)", "(int64[4] x)", "(float[4,K] y)", f"int64 d = {{{TRILLION}}}, float[2] v = {{0, 1}}"
     ),
-    "EyeLike": scalar(
-        "c = ConstantOfShape(s) e = EyeLike(c) y = Add(x, e)", f"int64[2] s = {{{MILLION}, {MILLION}}}"
+    "EyeLike": summed(
+        "c = ConstantOfShape(s) e = EyeLike(c) z = Add(x, e)", f"int64[2] s = {{{MILLION}, {MILLION}}}"
     ),
-    "RandomNormal": scalar(f"c = RandomNormal<shape = [{MILLION}, {MILLION}]>() y = Add(x, c)"),
+    "RandomNormal": summed(f"c = RandomNormal<shape = [{MILLION}, {MILLION}]>() z = Add(x, c)"),
     "ConvTranspose": image(
         f"y = ConvTranspose<strides = [{MILLION}, {MILLION}]>(x, w)", "float[1,1,1,1] w = {1}"
     ),
@@ -228,20 +233,20 @@ BOMBS = {
     "input beyond int64": unary(
         "y = Flatten(x)", "(float[4611686018427387904,4611686018427387904] x)", "(float[K,L] y)"
     ),
-    "doubled 40 times": scalar(
-        " ".join(f"c{i + 1} = Concat<axis = 0>(c{i}, c{i})" for i in range(40)) + " y = Add(x, c40)",
+    "doubled 40 times": summed(
+        " ".join(f"c{i + 1} = Concat<axis = 0>(c{i}, c{i})" for i in range(40)) + " z = Add(x, c40)",
         "float[1] c0 = {1}",
     ),
-    "doubled shapes": scalar(
-        " ".join(f"c{i + 1} = Concat<axis = 0>(c{i}, c{i})" for i in range(40)) + " y = Expand(x, c40)",
+    "doubled shapes": summed(
+        " ".join(f"c{i + 1} = Concat<axis = 0>(c{i}, c{i})" for i in range(40)) + " z = Expand(x, c40)",
         "int64[1] c0 = {1}",
     ),
     "doubled texts": unary(
         " ".join(f"c{i + 1} = StringConcat(c{i}, c{i})" for i in range(40)) + " y = StringConcat(x, c40)",
         "(string[1] x)", "(string[1] y)", 'string[1] c0 = {"ab"}',
     ),
-    "outer product": scalar(
-        "c = ConstantOfShape(s) d = Transpose(c) e = MatMul(c, d) y = Add(x, e)", f"int64[2] s = {{{TRILLION}, 1}}"
+    "outer product": summed(
+        "c = ConstantOfShape(s) d = Transpose(c) e = MatMul(c, d) z = Add(x, e)", f"int64[2] s = {{{TRILLION}, 1}}"
     ),
     "split in a trillion": unary(
         f"s = Constant<value_ints = [{TRILLION}]>() c = ConstantOfShape(s) q = SplitToSequence(c, l) "
