@@ -149,12 +149,14 @@ class Graph:
         return found[0]
 
     def _infer(self, node: onnx.NodeProto) -> list[onnx.TypeProto]:
+        """The outputs' types. Inference lets an open dim pass beside a 2, so it is asked for a batch of 3 as well."""
         types = {name: self.types[name] for name in node.input if name}
         data = {name: self.weights[name] for name in node.input if name in self.weights}
         schema = onnx.defs.get_schema(node.op_type, self.opset, "")
         imports = [helper.make_opsetid("", self.opset)]
         try:
-            found = onnx.shape_inference.infer_node_outputs(schema, node, types, data, opset_imports=imports)
+            for each in ({name: _of_three(info) for name, info in types.items()}, types):
+                found = onnx.shape_inference.infer_node_outputs(schema, node, each, data, opset_imports=imports)
             return [found[name] for name in node.output]
         except Exception as error:
             raise Unfit from error
@@ -173,6 +175,11 @@ class Graph:
         weights = [tensor for name, tensor in self.weights.items() if name in used]
         graph = helper.make_graph(self.nodes, "random", self.inputs, infos, weights)
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=10)
+
+
+def _of_three(info: onnx.TypeProto) -> onnx.TypeProto:
+    dims = [d.dim_value or 3 for d in info.tensor_type.shape.dim]
+    return helper.make_tensor_type_proto(info.tensor_type.elem_type, dims)
 
 
 class Unfit(Exception):

@@ -18,7 +18,7 @@ from effc.compiler.passes import SIMPLIFY, simplification
 
 WANTED = os.environ.get("EFFC_RANDOM_GRAPHS")
 SETTINGS = settings(
-    max_examples=int(WANTED or 100),
+    max_examples=int(WANTED or 60),
     deadline=None,
     derandomize=WANTED is None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],

@@ -86,18 +86,25 @@ def _result(model: Path, output: Path, name: str, attempts: Sequence[Attempt]) -
 
 
 def lengths(others: Sequence[Simplifier]) -> Iterator[Length]:
-    """Seconds on generated graphs of growing length, one run each."""
-    own = simplifiers.effc()
-    for shape, written in chains.SHAPES.items():
+    """Seconds on generated graphs of growing length, one run each; who failed at one is not tried on longer ones."""
+    each = (*others, simplifiers.effc())
+    for shape in chains.SHAPES:
+        failed: set[str] = set()
         for count in LENGTHS:
-            with tempfile.TemporaryDirectory(prefix="effc-lengths-") as name:
-                folder = Path(name)
-                onnx.save(model := written(count), folder / "in.onnx")
-                tried = {s.name: (_attempt(s, folder / "in.onnx", folder / f"{s.name}.onnx")) for s in (*others, own)}
-                done = folder / f"{own.name}.onnx"
-                after = simplifiers.node_count(simplifiers.read(done)) if done.is_file() else None
-                seconds = {name: None if each.failure else each.seconds for name, each in tried.items()}
-                yield Length(shape, simplifiers.node_count(model), after, seconds)
+            yield (length := _length(shape, count, [s for s in each if s.name not in failed]))
+            failed |= {s.name for s in each if length.seconds.get(s.name) is None}
+
+
+def _length(shape: str, count: int, each: Sequence[Simplifier]) -> Length:
+    with tempfile.TemporaryDirectory(prefix="effc-lengths-") as name:
+        folder = Path(name)
+        onnx.save(model := chains.SHAPES[shape](count), folder / "in.onnx")
+        tried = {s.name: _attempt(s, folder / "in.onnx", folder / s.name / "out.onnx") for s in each}
+        done = folder / simplifiers.effc().name / "out.onnx"
+        after = simplifiers.node_count(simplifiers.read(done)) if done.is_file() else None
+        seconds = {name: None if each.failure else each.seconds for name, each in tried.items()}
+        print(f"{shape} of {count}: {seconds}", flush=True)
+        return Length(shape, simplifiers.node_count(model), after, seconds)
 
 
 def node_tests() -> dict[str, int]:

@@ -107,7 +107,7 @@ def _kilo(count: int) -> str:
 def _lengths(lengths: Sequence[Length]) -> str:
     names = list(lengths[0].seconds)
     body = (
-        (each.shape, str(each.nodes), _text(each.after), *(_seconds(each.seconds[name]) for name in names))
+        (each.shape, str(each.nodes), _text(each.after), *(_seconds(each.seconds.get(name)) for name in names))
         for each in lengths
     )
     title = "## Time over length\n\nGenerated graphs; seconds of one run, `-` where it failed or took over 300 s.\n\n"
