@@ -8,6 +8,7 @@ from dataclasses import replace as changed
 import numpy as np
 
 from effc.compiler import ir
+from effc.compiler.edit import Before
 from effc.compiler.passes.rewrite import bypass, constant, each, input_at, is_private, maker, replace, same_shape
 from effc.compiler.passes.turns import BROADCAST
 from effc.compiler.phase import Step
@@ -199,6 +200,41 @@ def _split(x: ir.Value, axis: int, parts: list[tuple[ir.Node, int]]) -> bool:
     return True
 
 
+def space_to_depth(node: ir.Node) -> bool:
+    """All four x[..., i::2, j::2], side by side as channels, are SpaceToDepth(x) with its blocks in another order."""
+    slices = [maker(v, "Slice") for v in node.inputs]
+    x, dims = (None, None) if slices[0] is None else (slices[0].inputs[0], ir.shape(slices[0].inputs[0]))
+    if _axis(node) != 1 or len(slices) != 4 or x is None or dims is None or len(dims) != 4:
+        return False
+    blocks = [None if s is None or s.inputs[0] is not x else _block(cuts(s), dims) for s in slices]
+    channels = dims[1]
+    if (
+        any(b is None for b in blocks)
+        or sorted(b or 0 for b in blocks) != [0, 1, 2, 3]
+        or not isinstance(channels, int)
+    ):
+        return False
+    if not all(v is not None and is_private(v) for v in node.inputs):
+        return False
+    before = Before(node)
+    folded = before.op("SpaceToDepth", x, blocksize=2)
+    order = np.concatenate([np.arange(channels) + (b or 0) * channels for b in blocks])
+    if np.array_equal(order, np.arange(4 * channels)):
+        return before.replace(folded)
+    return replace(node, "Gather", [folded, constant(node, "order", order.astype(np.int64))], {"axis": 1})
+
+
+def _block(found: dict[int, Cut] | None, dims: tuple[int | str, ...]) -> int | None:
+    """The number 2 i + j of x[:, :, i::2, j::2] for even dims."""
+    if found is None or sorted(found) != [2, 3]:
+        return None
+    for axis, cut in found.items():
+        dim = dims[axis]
+        if not isinstance(dim, int) or dim % 2 or cut.step != 2 or cut.start not in (0, 1) or cut.end < dim:
+            return None
+    return 2 * found[2].start + found[3].start
+
+
 # expansions
 
 
@@ -223,4 +259,7 @@ STEPS = (
     Step("slices of concats", each(slice_of_concat, "Slice")),
     Step("needless expansions", each(needless_expand, *BROADCAST)),
 )
-LATE_STEPS = (Step("slices to splits", each(slices_to_split, "Slice")),)
+LATE_STEPS = (
+    Step("space to depth", each(space_to_depth, "Concat")),
+    Step("slices to splits", each(slices_to_split, "Slice")),
+)

@@ -75,7 +75,7 @@ def fold_reshape(node: ir.Node) -> bool:
     target, dims = known(input_at(node, 1)), ir.shape(node.inputs[0])
     if target is None or ir.const(node.inputs[1]) is not None or 0 in target or ir.attr_int(node, "allowzero", 0):
         return False
-    target = target if dims is None else _without_wildcard(target, dims)
+    target = target if dims is None else without_wildcard(target, dims)
     entries = _entries(target, dims)
     if entries.count(-1) > 1:
         return False
@@ -93,7 +93,7 @@ def _entries(target: Known, dims: tuple[int | str, ...] | None) -> list[int]:
     return [0 if copied else entry for copied, entry in zip(same, entries, strict=True)]
 
 
-def _without_wildcard(target: Known, dims: tuple[int | str, ...]) -> Known:
+def without_wildcard(target: Known, dims: tuple[int | str, ...]) -> Known:
     """Replace -1 by its number, where the symbols of input and target cancel: (N, -1) of (N, 8, 2) is (N, 16)."""
     rest = Counter(e for e in target if e != -1)
     symbols = Counter(e for e in rest.elements() if not isinstance(e, int))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import zip_longest
+
+import numpy as np
+import onnx_ir
 
 from effc.compiler import ir
 from effc.compiler.passes import shapes
 from effc.compiler.passes.chains import FAR
-from effc.compiler.passes.rewrite import each, input_at, scalar
-from effc.compiler.passes.turns import BROADCAST, UNARY
+from effc.compiler.passes.rewrite import constant, each, input_at, is_standard, maker, scalar
+from effc.compiler.passes.turns import BROADCAST, UNARY, perm_of
 from effc.compiler.phase import Step
 
 Dim = int | str
@@ -23,20 +26,19 @@ def name_dims(node: ir.Node) -> bool:
     old = ir.shape(value)
     if found is None or (old is not None and len(old) != len(found)):
         return False
-    merged = [f if o == _OPEN else o for o, f in zip(old or found, found, strict=True)]
+    merged = [f if o == _OPEN or isinstance(f, int) else o for o, f in zip(old or found, found, strict=True)]
     if old is not None and tuple(merged) == old:
         return False
     value.shape = ir.Shape([None if d == _OPEN else d for d in merged])
-    return old is None or any(d != _OPEN for o, d in zip(old, merged, strict=True) if o == _OPEN)
+    return True
 
 
 def _dims(node: ir.Node) -> Dims | None:
-    if node.op_type in UNARY:
+    if node.op_type in _ALIKE:
         return ir.shape(node.inputs[0])
     if node.op_type in BROADCAST:
         return _broadcast([ir.shape(v) for v in node.inputs if v is not None])
-    rule = {"Expand": _expand, "Gather": _gather, "Range": _range, "Slice": _slice, "GatherElements": _elements}
-    return rule[node.op_type](node)
+    return _RULES[node.op_type](node)
 
 
 def _broadcast(operands: Sequence[Dims | None]) -> Dims | None:
@@ -111,6 +113,89 @@ def _cut(dim: Dim, start: shapes.Entry, end: shapes.Entry) -> Dim:
     return min(dim, end) if isinstance(dim, int) and isinstance(end, int) and end >= 0 else _OPEN
 
 
+def _matmul(node: ir.Node) -> Dims | None:
+    a, b = (ir.shape(v) for v in node.inputs)
+    if a is None or b is None or len(a) < 2 or len(b) < 2:
+        return None
+    batch = _broadcast([a[:-2], b[:-2]])
+    return None if batch is None else (*batch, a[-2], b[-1])
+
+
+def _transpose(node: ir.Node) -> Dims | None:
+    dims, perm = ir.shape(node.inputs[0]), perm_of(node)
+    return None if dims is None or perm is None else tuple(dims[i] for i in perm)
+
+
+def _reshape(node: ir.Node) -> Dims | None:
+    """0 copies a dim; -1 is told where all else is the same on both sides."""
+    wanted, dims = shapes.known(node.inputs[1]), ir.shape(node.inputs[0])
+    if wanted is None or dims is None or ir.attr_int(node, "allowzero", 0):
+        return None
+    copied = [dims[i] if e == 0 and i < len(dims) else e for i, e in enumerate(wanted)]
+    entries = shapes.without_wildcard(tuple(None if e == _OPEN else e for e in copied), dims)
+    return tuple(_OPEN if e is None or e == -1 else e for e in entries)
+
+
+def size_of_input(model: ir.Model) -> bool:
+    """Gather(Shape(x), i) of a dim that an input has as well is taken from the first input with it: computed once."""
+    places: dict[Dim, tuple[ir.Value, int]] = {}
+    for value in model.graph.inputs:
+        for axis, dim in enumerate(ir.shape(value) or ()):
+            places.setdefault(dim, (value, axis))
+    shapes_of: dict[ir.Value, ir.Value] = {}
+    changed = False
+    for node in [n for n in model.graph if n.op_type == "Gather" and is_standard(n)]:
+        found = _place(node, places)
+        if found is not None:
+            node.replace_input_with(0, _shape_of(model.graph, found[0], shapes_of))
+            node.replace_input_with(1, constant(node, "axis", np.full(found[2], found[1], np.int64)))
+            changed = True
+    return changed and (ir.prune(model) or True)
+
+
+def _place(node: ir.Node, places: Mapping[Dim, tuple[ir.Value, int]]) -> tuple[ir.Value, int, tuple[int, ...]] | None:
+    """The input and axis that tell the dim, and the shape of the index; None where that is what is read already."""
+    made, index = maker(node.inputs[0], "Shape"), ir.const(node.inputs[1])
+    dims = None if made is None or made.attributes else ir.shape(made.inputs[0])
+    if (
+        made is None
+        or dims is None
+        or index is None
+        or index.size != 1
+        or not -len(dims) <= int(index.item()) < len(dims)
+    ):
+        return None
+    dim = dims[int(index.item())]
+    found = places.get(dim) if isinstance(dim, str) and dim != _OPEN else None
+    if found is None or made.inputs[0] in (found[0], None) or made.inputs[0].is_graph_input():  # type: ignore[union-attr]
+        return None
+    return (*found, index.shape)
+
+
+def _shape_of(graph: ir.Graph, value: ir.Value, made: dict[ir.Value, ir.Value]) -> ir.Value:
+    """The output of a Shape of an input, one for all that ask in this pass."""
+    if value not in made:
+        node = ir.node("Shape", [value])
+        graph.insert_before(graph[0], node)
+        made[value] = node.outputs[0]
+        made[value].name = ir.fresh_name(graph, f"{value.name}_shape")
+        made[value].type, made[value].shape = onnx_ir.TensorType(ir.DataType.INT64), ir.Shape([ir.rank(value)])
+    return made[value]
+
+
+_ALIKE = UNARY | {"Softmax", "LogSoftmax", "LayerNormalization", "LpNormalization", "RMSNormalization"}
+_RULES: Mapping[str, Callable[[ir.Node], Dims | None]] = {
+    "Expand": _expand,
+    "Gather": _gather,
+    "GatherElements": _elements,
+    "MatMul": _matmul,
+    "Range": _range,
+    "Reshape": _reshape,
+    "Slice": _slice,
+    "Transpose": _transpose,
+}
+
 STEPS = (
-    Step("symbolic dims", each(name_dims, *UNARY, *BROADCAST, "Expand", "Gather", "GatherElements", "Range", "Slice")),
+    Step("sizes of inputs", size_of_input),
+    Step("symbolic dims", each(name_dims, *_ALIKE, *BROADCAST, *_RULES)),
 )
