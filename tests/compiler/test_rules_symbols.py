@@ -1,0 +1,62 @@
+"""Rules for symbolic shapes, branches, factors and rows, as `effc simplify` runs them."""
+
+# ruff: noqa: E501 (a graph is easiest to read in one line)
+
+from __future__ import annotations
+
+import pytest
+from rule_cases import assert_equal, build, ops, simplified
+
+from effc.compiler.passes import simplification
+
+IMAGE = "g (float[N,4,8,8] x) => (float[N,C,H,W] y)"
+BN = {"g": (4,), "b": (4,), "m": (4,), "v": (4,)}
+BRANCHES = "then_branch = t () => (float[N,2] p) { p = Relu(x) }, else_branch = e () => (float[N,2] q) { q = Exp(x) }"
+RULES = [
+    # shapes
+    ("heads of two symbols", "g (float[N,S,8] x) => (float[N,S,2,4] y) <int64 a = {0}, int64 b = {1}, int64[1] z = {0}, int64[2] h = {2,4}> { s = Shape(x) n = Gather(s, a) m = Gather(s, b) n1 = Unsqueeze(n, z) m1 = Unsqueeze(m, z) t = Concat<axis=0>(n1, m1, h) y = Reshape(x, t) }", {}, ["Reshape"]),
+    ("symbols in another order", "g (float[N,S,8] x) => (float[S,N,8] y) <int64[1] i = {1}, int64[1] j = {0}, int64[1] k = {8}> { s = Shape(x) a = Gather(s, i) b = Gather(s, j) t = Concat<axis=0>(a, b, k) y = Reshape(x, t) }", {}, ["Shape", "Gather", "Gather", "Concat", "Reshape"]),
+    ("expand with -1", "g (float[N,1] x) => (float[N,4] y) <int64[1] f = {4}, int64[2] m = {-1,-1}, int64[2] o = {1,1}> { s = Shape<end=1>(x) t = Concat<axis=0>(s, f) e = Equal(t, m) w = Where(e, o, t) y = Expand(x, w) }", {}, ["Expand"]),
+    ("sizes of one symbol", "g (float[N,S] x) => (int64[S] y, int64[S] z) <int64 i = {1}, int64 o = {0}, int64 l = {1}> { r = Relu(x) e = Exp(r) a = Shape(r) b = Shape(e) c = Gather(a, i) d = Gather(b, i) y = Range(o, c, l) k = Range(o, d, l) z = Neg(k) }", {}, ["Shape", "Gather", "Range", "Neg"]),
+    # branches
+    ("a known branch", f"g (float[N,2] x) => (float[N,2] y) <bool c = {{1}}> {{ y = If(c) <{BRANCHES}> }}", {}, ["Relu"]),
+    ("the other branch", f"g (float[N,2] x) => (float[N,2] y) <bool c = {{0}}> {{ r = If(c) <{BRANCHES}> y = Neg(r) }}", {}, ["Exp", "Neg"]),
+    ("an open branch", f"g (float[N,2] x, bool c) => (float[N,2] y) {{ y = If(c) <{BRANCHES}> }}", {}, ["If"]),
+    # factors
+    ("mul, conv", IMAGE + " { d = Mul(x, s) y = Conv<pads=[1,1,1,1]>(d, w) }", {"w": (6, 4, 3, 3), "s": (4, 1, 1)}, ["Conv"]),
+    ("mul, grouped conv", IMAGE + " { d = Mul(x, s) y = Conv<group=2>(d, w, k) }", {"w": (6, 2, 3, 3), "s": (1, 4, 1, 1), "k": (6,)}, ["Conv"]),
+    ("mul per column, conv", IMAGE + " { d = Mul(x, s) y = Conv(d, w) }", {"w": (6, 4, 3, 3), "s": (8,)}, ["Mul", "Conv"]),
+    ("div, matmul", "g (float[N,S,4] x) => (float[N,S,6] y) { d = Div(x, s) y = MatMul(d, w) }", {"w": (4, 6), "s": (4,)}, ["MatMul"]),
+    ("matmul, add, mul", "g (float[N,S,4] x) => (float[N,S,6] y) { d = MatMul(x, w) e = Add(d, k) y = Mul(e, s) }", {"w": (4, 6), "k": (6,), "s": ()}, ["MatMul", "Add"]),
+    ("bn, conv", IMAGE + " { d = BatchNormalization(x, g, b, m, v) y = Conv(d, w, k) }", {"w": (6, 4, 3, 3), "k": (6,), **BN}, ["Conv"]),
+    ("bn, grouped conv", IMAGE + " { d = BatchNormalization(x, g, b, m, v) y = Conv<group=2>(d, w) }", {"w": (6, 2, 3, 3), **BN}, ["Conv"]),
+    ("bn, padding conv", IMAGE + " { d = BatchNormalization(x, g, b, m, v) y = Conv<pads=[1,1,1,1]>(d, w) }", {"w": (6, 4, 3, 3), **BN}, ["BatchNormalization", "Conv"]),
+    ("state of zeros", "g (float[T,N,3] x) => (float[T,1,N,4] y) <int64[1] i = {1}, int64[1] d = {4}, int64[1] o = {1}> { s = Shape(x) n = Gather(s, i) t = Concat<axis=0>(o, n, d) h = ConstantOfShape(t) y = GRU<hidden_size=4>(x, w, r, , , h) }", {"w": (1, 12, 3), "r": (1, 12, 4)}, ["GRU"]),
+    # rows, slices
+    ("rows as matrices", "g (float[2,5,4] x) => (float[2,5,4] y) { a = MatMul(x, w) b = Add(a, k) c = Relu(b) d = MatMul(c, v) e = Add(d, k) f = Sigmoid(e) h = MatMul(f, u) y = Add(h, k) }", {"w": (4, 4), "v": (4, 4), "u": (4, 4), "k": (4,)}, ["Reshape", "Gemm", "Relu", "Gemm", "Sigmoid", "Gemm", "Reshape"]),
+    ("rows that are too few", "g (float[2,5,4] x) => (float[2,5,4] y) { a = MatMul(x, w) y = Add(a, k) }", {"w": (4, 4), "k": (4,)}, ["MatMul", "Add"]),
+    ("slices that are a split", "g (float[N,6] x) => (float[N,2] y, float[N,4] z) <int64[1] o = {0}, int64[1] t = {2}, int64[1] s = {6}, int64[1] a = {1}> { y = Slice(x, o, t, a) z = Slice(x, t, s, a) }", {}, ["Split"]),
+    ("slices that overlap", "g (float[N,6] x) => (float[N,3] y, float[N,4] z) <int64[1] o = {0}, int64[1] t = {3}, int64[1] u = {2}, int64[1] s = {6}, int64[1] a = {1}> { y = Slice(x, o, t, a) z = Slice(x, u, s, a) }", {}, ["Slice", "Slice"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "weights", "after"), [row[1:] for row in RULES], ids=[row[0] for row in RULES])
+def test_rule(text: str, weights: dict[str, tuple[int, ...]], after: list[str]) -> None:
+    proto = build(text, weights)
+    model = simplified(proto, simplification(21))
+    assert sorted(ops(model)) == sorted(after)
+    assert_equal(proto, model)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (0, 2, 1, 3), (3, 1, 2, 0)])
+def test_space_to_depth(order: tuple[int, ...]) -> None:
+    """Four interleaved quarters as channels; the blocks' order is kept by a Gather where it is another."""
+    names = "".join(
+        f" s{i} = Constant<value_ints=[{i // 2},{i % 2}]>() q{i} = Slice(x, s{i}, e, a, t)" for i in range(4)
+    )
+    parts = ", ".join(f"q{i}" for i in order)
+    head = "g (float[N,3,8,6] x) => (float[N,12,4,3] y) <int64[2] e = {8,6}, int64[2] a = {2,3}, int64[2] t = {2,2}>"
+    proto = build(f"{head} {{ {names} y = Concat<axis=1>({parts}) }}", {})
+    model = simplified(proto, simplification(21))
+    assert ops(model) == ["SpaceToDepth"] if order == (0, 1, 2, 3) else ["SpaceToDepth", "Gather"]
+    assert_equal(proto, model)
