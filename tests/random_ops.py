@@ -389,6 +389,9 @@ def depth_and_space(g: Graph) -> None:
     x = g.take((FLOAT,), 4)
     mode = {"mode": g.some(["DCR", "CRD"])}
     kind = g.some(["DepthToSpace", "SpaceToDepth"])
+    halved = x.dims[1:2] if kind == "DepthToSpace" else x.dims[2:]
+    if x.rank != 4 or any(isinstance(dim, str) or dim % (4 if len(halved) == 1 else 2) for dim in halved):
+        raise Unfit
     g.add(kind, x, blocksize=2, exact=True, **(mode if kind == "DepthToSpace" else {}))
 
 

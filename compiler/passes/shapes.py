@@ -67,7 +67,9 @@ def fold(node: ir.Node) -> bool:
 
 
 def _is_copy(node: ir.Node) -> bool:
-    return node.op_type == "Identity" and ir.const(node.inputs[0]) is not None
+    """Whether it gives a constant, or another output, a second name: no form of it is simpler."""
+    source = node.inputs[0] if node.op_type == "Identity" else None
+    return source is not None and (ir.const(source) is not None or source.is_graph_output())
 
 
 def fold_reshape(node: ir.Node) -> bool:

@@ -9,7 +9,8 @@ import os
 
 import numpy as np
 import onnx
-from hypothesis import HealthCheck, given, settings
+import onnx.printer
+from hypothesis import HealthCheck, given, note, settings
 from random_graphs import BATCH, models
 
 from effc.compiler import frontend, ir, oracle, phase
@@ -30,6 +31,7 @@ MARGIN_DB = 20.0
 
 
 def simplified(proto: onnx.ModelProto, *, built: bool) -> ir.Model:
+    note(onnx.printer.to_text(proto))
     model = ir.from_bytes(proto.SerializeToString())
     frontend.settle(model, where="test")
     phase.run(model, phases(model, built=built))
