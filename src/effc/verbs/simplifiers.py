@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import sys
 import tempfile
 from collections import Counter
@@ -15,7 +14,7 @@ from statistics import median
 import onnx
 
 from effc import zoo
-from effc.bench import chains, nodetests
+from effc.bench import chains, large_run, nodetests
 from effc.bench.peers import simplifiers
 from effc.bench.peers.comparison import Comparison, Length, Result, Row
 from effc.bench.peers.simplifiers import GROWTH, Attempt, Simplifier
@@ -27,7 +26,6 @@ from effc.verbs import simplifiers_page
 LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
 ANY = "any"
 LENGTHS = (1_000, 10_000, 50_000)
-LARGE_RUN = "effc.bench.large_run"
 
 
 def models(names: Sequence[str]) -> Iterator[tuple[str, Path]]:
@@ -112,14 +110,6 @@ def node_tests() -> dict[str, int]:
     return dict(Counter(outcome.kind.value for outcome in nodetests.judged(nodetests.cases())))
 
 
-def large_run() -> str:
-    """The page's part on a model over 2 GB, by the module that makes and measures one; empty without it."""
-    try:
-        return str(importlib.import_module(LARGE_RUN).section())
-    except ModuleNotFoundError:
-        return ""
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print a line a model as it comes, write the page; 1 where a peer is better."""
     parser = argparse.ArgumentParser(prog="effc.verbs.simplifiers", description=__doc__)
@@ -137,7 +127,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             found.append(row)
     comparison = Comparison(tuple(found), args.rounds)
     if args.page:
-        comparison = replace(comparison, lengths=tuple(lengths(others)), node_tests=node_tests(), large_run=large_run())
+        told, large = tuple(lengths(others)), large_run.section()
+        comparison = replace(comparison, lengths=told, node_tests=node_tests(), large_run=large)
         write_atomic(args.page, simplifiers_page.page(comparison).encode())
     if args.json:
         write_atomic(args.json, to_json(comparison).encode())
