@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 
 from effc.compiler import ir
-from effc.compiler.passes import affine, hard, pads
+from effc.compiler.passes import affine, pads
 from effc.compiler.passes.rewrite import bypass, each, input_at, is_float, is_private, is_row, maker, replace, scalar
 from effc.compiler.phase import Step
 
@@ -105,7 +105,6 @@ def steps(spread: bool = True) -> tuple[Step, ...]:
 
 _OTHERS = (
     Step("pads", each(pads.into_window, "Conv", "MaxPool", "AveragePool")),
-    *hard.STEPS,
     Step("clamp chains", each(clamp_chain, *_CLAMPS)),
     Step("clamp to relu", each(clamp_form, "Clip", "Max", "Min")),
 )
