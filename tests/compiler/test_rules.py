@@ -71,6 +71,7 @@ RULES = [
     ("hard swish", "g (float[N,8] x) => (float[N,8] y) { s = HardSigmoid<alpha=0.16666667,beta=0.5>(x) y = Mul(s, x) }", {}, ["HardSwish"]),
     ("another hard sigmoid", "g (float[N,8] x) => (float[N,8] y) { s = HardSigmoid<alpha=0.2,beta=0.5>(x) y = Mul(x, s) }", {}, ["HardSigmoid", "Mul"]),
     ("hard swish in four", "g (float[N,8] x) => (float[N,8] y) <float t = {3.0}, float l = {0.0}, float h = {6.0}> { a = Add(x, t) c = Clip(a, l, h) m = Mul(x, c) y = Div(m, h) }", {}, ["HardSwish"]),
+    ("hard swish before a factor", "g (float[N,8] x) => (float[N,8] y) <float t = {3.0}, float l = {0.0}, float h = {6.0}, float s = {0.3}> { a = Add(x, t) c = Clip(a, l, h) m = Mul(x, c) d = Div(m, h) y = Mul(d, s) }", {}, ["HardSwish", "Mul"]),
     ("hard swish in four, gated", "g (float[N,8] x) => (float[N,8] y) <float t = {3.0}, float l = {0.0}, float h = {6.0}> { a = Add(t, x) c = Clip(a, l, h) d = Div(c, h) y = Mul(d, x) }", {}, ["HardSwish"]),
     ("shifted by two", "g (float[N,8] x) => (float[N,8] y) <float t = {2.0}, float l = {0.0}, float h = {6.0}> { a = Add(x, t) c = Clip(a, l, h) m = Mul(x, c) y = Div(m, h) }", {}, ["Add", "Clip", "Mul", "Div"]),
     ("relu, relu", "g (float[N,8] x) => (float[N,8] y) { a = Relu(x) y = Relu(a) }", {}, ["Relu"]),
