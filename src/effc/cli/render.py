@@ -86,9 +86,13 @@ def simplify(report: SimplifyReport) -> None:
     """Ops before and after, the steps, and what is known of equality."""
     console = out()
     console.print(_counts(report.before, report.after))
+    for fault in report.switched_off:
+        console.print(f"switched off: {fault.step}: {fault.reason}")
     proof = _proof(report.proof.worst_sqnr_db) if report.proof else "not proved"
-    opset = f"opset {report.opset}" if report.kept else f"opset {report.opset} could not be kept: raised"
-    console.print(f"{report.output}: {proof}, {opset}, {len(report.steps)} steps changed the graph")
+    size = f"{report.bytes_after / 1e6:.2f} MB of {report.bytes_before / 1e6:.2f}"
+    console.print(
+        f"{report.output}: {proof}, opset {report.opset}, {size}, {len(report.steps)} steps changed the graph"
+    )
 
 
 def _proof(worst_sqnr_db: float) -> str:
