@@ -19,7 +19,7 @@ from effc.compiler.mincut import UNCUT, Edge, source_side
 from effc.compiler.passes.rewrite import is_standard
 from effc.compiler.passes.turns import Perm, Ties, inverse, perm_of, ties, turned
 
-_MOST_VALUES = 5000
+_MOST_VALUES = 50_000
 _SIDES = ("source", "sink")
 
 
@@ -78,7 +78,7 @@ class Region:
         queue = list(region.layout)
         for value in queue:  # grows
             for node in _touching(value):
-                if node.graph is start.graph and len(queue) < _MOST_VALUES:
+                if node.graph is start.graph:
                     queue += region._take(node, value, region.layout[value])
         return region
 
@@ -128,7 +128,7 @@ class Region:
 
     def improve(self, graph: ir.Graph) -> bool:
         """Choose layouts, and write the graph so where that leaves fewer Transposes."""
-        if not self.free:
+        if not self.free or len(self.layout) > _MOST_VALUES:
             return False
         tensors = self._tensors()
         chosen = self._choose(tensors)

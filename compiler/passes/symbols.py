@@ -167,7 +167,7 @@ def _place(node: ir.Node, places: Mapping[Dim, tuple[ir.Value, int]]) -> tuple[i
         return None
     dim = dims[int(index.item())]
     found = places.get(dim) if isinstance(dim, str) and dim != _OPEN else None
-    if found is None or made.inputs[0] in (found[0], None) or made.inputs[0].is_graph_input():  # type: ignore[union-attr]
+    if found is None or made.inputs[0] in (found[0], None) or made.inputs[0].is_graph_input():
         return None
     return (*found, index.shape)
 
