@@ -125,7 +125,7 @@ class _Traced:
 
 
 def _candidates(inputs: Sequence[oracle.Input]) -> Iterator[dict[str, int]]:
-    """Sizes to try for symbols: those on axis 0 are batches of 1 and 2, all others share one size, or one has it alone."""
+    """Sizes for symbols: those on axis 0 are batches of 1 and 2, all others share one size, or one has it alone."""
     symbols = sorted({d for entry in inputs for d in entry.shape if isinstance(d, str)})
     batch = {entry.shape[0] for entry in inputs if entry.shape and isinstance(entry.shape[0], str)}
     inner = [s for s in symbols if s not in batch]

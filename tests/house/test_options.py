@@ -10,7 +10,7 @@ from pathlib import Path
 
 from effc.cli import arguments
 
-_FILES = "bundle compilers device emulated runtime suite trtexec wheels"
+_FILES = "bundle compilers device emulated runtime simplifiers suite trtexec wheels"
 SPEAK_FOR_OTHERS = {f"{name}.py" for name in _FILES.split()}
 """Files whose options are CMake's, a linker's, effc-run's, pip's, trtexec's and those of a command of their own."""
 
