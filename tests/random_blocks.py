@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from random_graphs import FLOAT, FLOATS, INT, Graph, Unfit, Value, op
+from random_graphs import BOOL, FLOAT, FLOATS, INT, NUMBERS, Graph, Unfit, Value, broadcast, op, partner
 
 # reductions and normalizations
 
@@ -186,6 +186,41 @@ def gated_recurrence(g: Graph) -> None:
     kind, gates = g.some([("GRU", 3), ("LSTM", 4), ("RNN", 1)])
     weights = [g.uniform([1, gates * 4, last(x)]), g.uniform([1, gates * 4, 4])]
     g.add(kind, x, *weights, hidden_size=4, outputs=g.some([1, 2]))
+
+
+# comparisons and logic
+
+
+@op
+def comparison(g: Graph) -> None:
+    x = g.take(NUMBERS, exact=True)
+    number = g.number(g.some([0, 1, 0.5 if x.dtype in FLOATS else 2]), x.dtype)
+    g.add(g.some(["Greater", "Less", "GreaterOrEqual", "LessOrEqual", "Equal"]), x, number)
+
+
+@op
+def logic(g: Graph) -> None:
+    x = g.take((BOOL,))
+    others = [v for v in g.values if v.dtype == BOOL and broadcast(x, v)]
+    g.add(g.some(["And", "Or", "Xor"]), x, g.some(others))
+
+
+@op
+def negation(g: Graph) -> None:
+    g.add("Not", g.take((BOOL,)))
+
+
+@op
+def choice(g: Graph) -> None:
+    condition, x = g.take((BOOL,)), g.take(NUMBERS)
+    g.add("Where", condition, x, g.number(g.some([0, 1, -100]), x.dtype), exact=True)
+
+
+@op
+def chosen(g: Graph) -> None:
+    """By a condition that is known."""
+    x = g.take()
+    g.add("Where", g.weight(np.array(g.chance())), x, partner(g, x), exact=True)
 
 
 # activations as exporters write them out

@@ -17,6 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 FLOAT, HALF, INT, BOOL = TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.INT64, TensorProto.BOOL
 FLOATS = (FLOAT, HALF)
+NUMBERS = (FLOAT, HALF, INT)
 BATCH = "N"
 MOST_ELEMENTS = 4000
 INPUTS: tuple[tuple[str, int, tuple[int, ...]], ...] = (
@@ -184,6 +185,25 @@ def _of_three(info: onnx.TypeProto) -> onnx.TypeProto:
 
 class Unfit(Exception):
     """The graph has nothing that the op could take."""
+
+
+def partner(g: Graph, x: Value) -> Value | str:
+    """Another value of the same type that broadcasts with `x`, or weights that do."""
+    fitting = [v for v in g.values if v.dtype == x.dtype and v is not x and broadcast(x, v)]
+    if fitting and g.chance():
+        return g.some(fitting)
+    return g.uniform(weight_dims(g, x), x.dtype)
+
+
+def weight_dims(g: Graph, x: Value) -> list[int]:
+    start = g.some(range(x.rank + 1))
+    kept = [dim if isinstance(dim, int) and g.chance() else 1 for dim in x.dims[start:]]
+    return kept if g.chance() else [1] * g.some([0, len(kept)])
+
+
+def broadcast(x: Value, y: Value) -> bool:
+    pairs = zip(reversed(x.dims), reversed(y.dims), strict=False)
+    return all(a == b or 1 in (a, b) for a, b in pairs)
 
 
 @st.composite

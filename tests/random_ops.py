@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from random_graphs import BOOL, FLOAT, FLOATS, HALF, INT, Graph, Unfit, Value, op
+from random_graphs import BOOL, FLOAT, FLOATS, HALF, INT, NUMBERS, Graph, Unfit, Value, op, partner, weight_dims
 
 DATA = (FLOAT, HALF, INT, BOOL)
-NUMBERS = (FLOAT, HALF, INT)
 BOUNDED = ("Sigmoid", "Tanh", "HardSigmoid", "Softsign", "Erf", "Sin", "Cos")
 EXACT = ("Relu", "Neg", "Abs")
 
@@ -123,25 +122,6 @@ def cast_like(g: Graph) -> None:
 # two in, one out, broadcasting
 
 
-def partner(g: Graph, x: Value) -> Value | str:
-    """Another value of the same type that broadcasts with `x`, or weights that do."""
-    fitting = [v for v in g.values if v.dtype == x.dtype and v is not x and _broadcast(x, v)]
-    if fitting and g.chance():
-        return g.some(fitting)
-    return g.uniform(weight_dims(g, x), x.dtype)
-
-
-def weight_dims(g: Graph, x: Value) -> list[int]:
-    start = g.some(range(x.rank + 1))
-    kept = [dim if isinstance(dim, int) and g.chance() else 1 for dim in x.dims[start:]]
-    return kept if g.chance() else [1] * g.some([0, len(kept)])
-
-
-def _broadcast(x: Value, y: Value) -> bool:
-    pairs = zip(reversed(x.dims), reversed(y.dims), strict=False)
-    return all(a == b or 1 in (a, b) for a, b in pairs)
-
-
 def pair(g: Graph, dtypes: tuple[int, ...] = FLOATS) -> list[Value | str]:
     x = g.take(dtypes)
     both = [x, partner(g, x)]
@@ -201,41 +181,6 @@ def integers(g: Graph) -> None:
 @op
 def integer_division(g: Graph) -> None:
     g.add(g.some(["Div", "Mod"]), g.take((INT,)), g.ints(g.some([1, 2, 5])))
-
-
-# comparisons and logic
-
-
-@op
-def comparison(g: Graph) -> None:
-    x = g.take(NUMBERS, exact=True)
-    number = g.number(g.some([0, 1, 0.5 if x.dtype in FLOATS else 2]), x.dtype)
-    g.add(g.some(["Greater", "Less", "GreaterOrEqual", "LessOrEqual", "Equal"]), x, number)
-
-
-@op
-def logic(g: Graph) -> None:
-    x = g.take((BOOL,))
-    others = [v for v in g.values if v.dtype == BOOL and _broadcast(x, v)]
-    g.add(g.some(["And", "Or", "Xor"]), x, g.some(others))
-
-
-@op
-def negation(g: Graph) -> None:
-    g.add("Not", g.take((BOOL,)))
-
-
-@op
-def choice(g: Graph) -> None:
-    condition, x = g.take((BOOL,)), g.take(NUMBERS)
-    g.add("Where", condition, x, g.number(g.some([0, 1, -100]), x.dtype), exact=True)
-
-
-@op
-def chosen(g: Graph) -> None:
-    """By a condition that is known."""
-    x = g.take()
-    g.add("Where", g.weight(np.array(g.chance())), x, partner(g, x), exact=True)
 
 
 # moves
