@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from effc.bench.measure import BenchResult, Latency
-from effc.core.manifest import Verification
+if TYPE_CHECKING:
+    from effc.bench.measure import BenchResult, Latency
+    from effc.core.manifest import Verification
 
 
 def grid(*columns: str, title: str = "") -> Table:

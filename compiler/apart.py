@@ -49,4 +49,4 @@ class Apart:
 
 
 def _started() -> Worker:
-    return Worker(_STAGE, deadline=DEADLINE_S, preload=(upgrade.__name__, "onnxruntime"))
+    return Worker(_STAGE, deadline=DEADLINE_S, preload=(upgrade.__name__,))

@@ -13,7 +13,7 @@ from effc.compiler.apart import Apart
 from effc.compiler.compact import compact, terse
 from effc.compiler.passes import SIMPLIFY, fold, simplification
 from effc.compiler.proof import Proof, prove
-from effc.compiler.settle import settle
+from effc.compiler.settle import settle, skeleton
 from effc.compiler.upgrade import OLDEST_SUPPORTED
 from effc.core.errors import BadInput, EffcError
 from effc.core.manifest import Source
@@ -121,7 +121,12 @@ class _Work:
     def make(self, without: Set[str], most: int | None) -> tuple[ir.Model, tuple[phase.StepRecord, ...]]:
         with self.progress.stage("simplify"):
             model, self.fresh = self.fresh or self._load().model, None
-            return model, phase.apply(model, self._phases(), without=without, most=most)
+            steps = phase.apply(model, self._phases(self.budget), without=without, most=most)
+            wider = self._budget_now(model)
+            if wider is not None and (most is None or len(steps) < most) and fold.has_more(model, wider):
+                left = None if most is None else most - len(steps)
+                steps += phase.apply(model, self._phases(wider), without=without, most=left)
+            return model, steps
 
     def finish(self, model: ir.Model) -> tuple[ir.Model, Proof | None]:
         with self.progress.stage("simplify"):
@@ -142,8 +147,16 @@ class _Work:
             return ir.INTERNAL_OPSET
         return max(ir.INTERNAL_OPSET, given, self.goal.opset or 0)
 
-    def _phases(self) -> tuple[phase.Phase, ...]:
+    def _budget_now(self, model: ir.Model) -> int | None:
+        """Bytes that the weights may take now that there are fewer nodes; None where there is no limit."""
+        if self.goal is None or self.goal.growth is None:
+            return None
+        bare = skeleton(model)
+        nodes = bare.ByteSize() - sum(info.ByteSize() for info in bare.graph.value_info)
+        return int((1 + self.goal.growth) * self.bytes) - int(nodes)
+
+    def _phases(self, budget: int | None) -> tuple[phase.Phase, ...]:
         if self.goal is None:
             return SIMPLIFY
         opset = self.goal.opset or self.source.opset
-        return simplification(opset, evaluate=self.child.evaluate, budget=self.budget)
+        return simplification(opset, evaluate=self.child.evaluate, budget=budget)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 import onnx_ir
@@ -27,6 +28,12 @@ def with_inner(node: ir.Node) -> Iterator[ir.Node]:
     yield node
     for graph in within(node):
         yield from everywhere(graph)
+
+
+def op_counts(model: ir.Model) -> dict[str, int]:
+    """Nodes by op, those of branches and loop bodies included and Constant left out; names sorted."""
+    counted = Counter(node.op_type for node in everywhere(model.graph) if node.op_type != "Constant")
+    return dict(sorted(counted.items()))
 
 
 def stored(value: ir.Value | None) -> onnx_ir.TensorProtocol | None:

@@ -91,6 +91,11 @@ def _graph_of(value: ir.Value) -> ir.Graph:
     return graph_of(node)
 
 
+def has_more(model: ir.Model, budget: int) -> bool:
+    """Whether anything can be folded within the budget."""
+    return bool(_foldable(model, budget)[0])
+
+
 def _foldable(model: ir.Model, budget: int | None) -> tuple[list[ir.Node], bool]:
     """Nodes in graph order whose inputs are constants or come from such nodes, as far as the bytes allow.
 

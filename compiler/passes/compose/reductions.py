@@ -139,13 +139,20 @@ def softmax_of_rows(node: ir.Node) -> bool:
     x = None if rows is None else rows.inputs[0]
     if inner is None or rows is None or x is None or ir.attr_int(inner, "axis", -1) not in (-1, 1):
         return False
-    shape, last = maker(node.inputs[1], "Shape"), (ir.shape(rows.outputs[0]) or ("?",))[-1]
+    shape, axis = maker(node.inputs[1], "Shape"), _axis_of_rows(x, rows.outputs[0])
     back = fill_alike(ir.shape(x), ir.shape(node.outputs[0])) or (
         shape is not None and shape.inputs[0] is x and not shape.attributes
     )
-    if not back or ir.rank(rows.outputs[0]) != 2 or last == "?" or last != (ir.shape(x) or ("?",))[-1]:
+    if not back or axis is None:
         return False
-    return encloses(node, (inner, rows)) and replace(node, inner.op_type, [x], {"axis": -1})
+    return encloses(node, (inner, rows)) and replace(node, inner.op_type, [x], {"axis": axis})
+
+
+def _axis_of_rows(x: ir.Value, rows: ir.Value) -> int | None:
+    """The axis of x that the rows of a matrix are, behind which x has but ones; None where there is none."""
+    dims, matrix = ir.shape(x) or (), ir.shape(rows) or ()
+    axis = max((index for index, dim in enumerate(dims) if dim != 1), default=None)
+    return axis if axis is not None and len(matrix) == 2 and "?" != matrix[1] == dims[axis] else None
 
 
 def log_softmax(node: ir.Node) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from effc.compiler.cost import Costs, costs
 from effc.compiler.footprint import Footprint, footprint
 from effc.compiler.pipeline import prepare
 from effc.compiler.sized import sized, symbols
-from effc.compiler.walk import everywhere
+from effc.compiler.walk import op_counts
 from effc.core.errors import EffcError
 from effc.core.manifest import Source, TensorInfo
 from effc.core.target import Target
@@ -88,12 +87,6 @@ def check(model: Path, shapes: Shapes, targets: tuple[Target, ...] = ()) -> Chec
 def every_target() -> tuple[Target, ...]:
     """All targets of all backends."""
     return tuple(Target.parse(info.name) for backend in base.find().values() for info in backend.targets())
-
-
-def op_counts(model: ir.Model) -> dict[str, int]:
-    """Nodes by op, those of branches and loop bodies included and Constant left out; names sorted."""
-    counted = Counter(node.op_type for node in everywhere(model.graph) if node.op_type != "Constant")
-    return dict(sorted(counted.items()))
 
 
 def estimate(model: ir.Model) -> Estimate:

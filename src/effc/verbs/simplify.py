@@ -14,12 +14,13 @@ from effc.compiler import ir
 from effc.compiler.bisect import Fault
 from effc.compiler.compact import THRIFT
 from effc.compiler.downgrade import subgraphs
+from effc.compiler.frontend import Dims
 from effc.compiler.pipeline import Goal, Prepared, prepare
 from effc.compiler.proof import Proof
+from effc.compiler.walk import op_counts
 from effc.core.files import refuse_existing, staged_file
 from effc.core.manifest import Step
 from effc.core.progress import Progress
-from effc.verbs.check import Shapes, op_counts
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class SimplifyOptions:
 
     model: Path
     output: Path
-    shapes: Shapes
+    shapes: Mapping[str, Dims]
     goal: Goal = field(default_factory=Goal)
     proof: bool = True
     overwrite: bool = False
