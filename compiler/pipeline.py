@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from effc.compiler.apart import Apart
 from effc.compiler.compact import compact, terse
 from effc.compiler.passes import SIMPLIFY, fold, simplification
 from effc.compiler.proof import Proof, prove
-from effc.compiler.settle import settle, skeleton
+from effc.compiler.settle import complete, settle, skeleton
 from effc.compiler.upgrade import OLDEST_SUPPORTED
 from effc.core.errors import BadInput, EffcError
 from effc.core.manifest import Source
@@ -121,12 +121,21 @@ class _Work:
     def make(self, without: Set[str], most: int | None) -> tuple[ir.Model, tuple[phase.StepRecord, ...]]:
         with self.progress.stage("simplify"):
             model, self.fresh = self.fresh or self._load().model, None
-            steps = phase.apply(model, self._phases(self.budget), without=without, most=most)
-            wider = self._budget_now(model)
-            if wider is not None and (most is None or len(steps) < most) and fold.has_more(model, wider):
+            steps: tuple[phase.StepRecord, ...] = ()
+            for budget in self._budgets(model):
                 left = None if most is None else most - len(steps)
-                steps += phase.apply(model, self._phases(wider), without=without, most=left)
+                steps += phase.apply(model, self._phases(budget), without=without, most=left)
             return model, steps
+
+    def _budgets(self, model: ir.Model) -> Iterator[int | None]:
+        """A budget for each time that the phases are to run: once, and again where shapes or room turn up."""
+        yield self.budget
+        if any(node.op_type == "Shape" for node in model.graph):
+            complete(model, self.child)
+            yield self.budget
+        wider = self._budget_now(model)
+        if wider is not None and fold.has_more(model, wider):
+            yield wider
 
     def finish(self, model: ir.Model) -> tuple[ir.Model, Proof | None]:
         with self.progress.stage("simplify"):

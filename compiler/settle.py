@@ -9,6 +9,7 @@ import onnx
 from onnx_ir import serde
 
 from effc.compiler import ir, upgrade, walk
+from effc.compiler.apart import Apart
 from effc.core.errors import EffcError
 
 _SMALL_BYTES = 1024
@@ -35,6 +36,16 @@ def infer_missing(model: ir.Model, where: str) -> None:
         symbols = _symbols(model.graph)
         if not all(_is_firm(v, symbols) for node in walk.everywhere(model.graph) for v in node.outputs if v.name):
             _adopt(model.graph, upgrade.infer(skeleton(model)).graph, symbols)
+
+
+def complete(model: ir.Model, child: Apart) -> None:
+    """Name open dims by symbolic inference, which runs in the child."""
+    with _refusal("symbolic shapes"):
+        _tidy(model)
+        data: bytes = child.call(
+            f"{upgrade.__name__}:{upgrade.completed.__name__}", skeleton(model).SerializeToString()
+        )
+        _adopt(model.graph, onnx.load_from_string(data).graph, _symbols(model.graph))
 
 
 @contextmanager

@@ -88,6 +88,11 @@ def default_opset(model: onnx.ModelProto) -> int:
     return next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 1)
 
 
+def completed(data: bytes) -> bytes:
+    """The serialized model with inferred shapes in which dims that onnx leaves open have names, where they follow."""
+    return bytes(_complete(infer(onnx.load_from_string(data))).SerializeToString())
+
+
 def infer(model: onnx.ModelProto) -> onnx.ModelProto:
     """onnx's shape inference, strict, with data propagation; dims that it could only number stay open."""
     inferred = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
