@@ -266,7 +266,7 @@ def _order(graph: onnx.GraphProto | onnx.FunctionProto, given: set[str], path: P
     producers = _producers(graph, given, path)
     reads = [_reads(node) for node in graph.node]
     for node, names in zip(graph.node, reads, strict=True):
-        for name in names - given - producers.keys():
+        for name in (n for n in names if n not in producers and n not in given):
             raise BadInput(f"it reads {name!r}, which nothing produces", where=f"{path}, node {label(node)}")
     outputs = [v if isinstance(v, str) else v.name for v in graph.output]
     for name in set(outputs) - given - producers.keys():

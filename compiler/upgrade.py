@@ -60,6 +60,9 @@ def upgrade(data: bytes, target: int) -> bytes:
 
 def _upgraded(model: onnx.ModelProto, target: int) -> bytes:
     opset = default_opset(model)
+    for node in model.graph.node:
+        if node.op_type == "MeanVarianceNormalization" and not node.domain:
+            _fill_defaults(node, opset)  # onnx's inference looks for its axes
     if opset > onnx.defs.onnx_opset_version():
         raise BadInput(f"opset {opset} is newer than this onnx knows ({onnx.defs.onnx_opset_version()})")
     if not all(v.type.tensor_type.HasField("shape") for v in model.graph.output if v.type.HasField("tensor_type")):

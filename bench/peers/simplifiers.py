@@ -98,15 +98,15 @@ def effc(growth: str = "") -> Simplifier:
     return Simplifier(f"effc {growth}".strip(), command)
 
 
-def attempt(simplifier: Simplifier, model: Path, output: Path) -> Attempt:
-    """Run it once, its words kept to itself; it is stopped after DEADLINE_S."""
+def attempt(simplifier: Simplifier, model: Path, output: Path, deadline: float = DEADLINE_S) -> Attempt:
+    """Run it once, its words kept to itself; it is stopped after `deadline` seconds."""
     command = [*simplifier.command, str(model.resolve()), str(output.resolve())]
     start = time.perf_counter()
     with tempfile.TemporaryFile() as log:
         try:
-            done = subprocess.run(command, cwd=output.parent, stdout=log, stderr=log, timeout=DEADLINE_S, check=False)
+            done = subprocess.run(command, cwd=output.parent, stdout=log, stderr=log, timeout=deadline, check=False)
         except subprocess.TimeoutExpired:
-            return Attempt(DEADLINE_S, f"stopped after {DEADLINE_S:.0f} s")
+            return Attempt(deadline, f"stopped after {deadline:.0f} s")
         seconds = time.perf_counter() - start
         if done.returncode == 0 and output.is_file():
             return Attempt(seconds)

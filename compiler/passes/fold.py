@@ -136,6 +136,8 @@ def _may_fold(node: ir.Node) -> bool:
         return False
     if any(a.type in (onnx_ir.AttributeType.GRAPH, onnx_ir.AttributeType.GRAPHS) for a in node.attributes.values()):
         return False
+    if not all(isinstance(v.type, onnx_ir.TensorType) for v in node.outputs if v.name):
+        return False
     return not any(v.is_graph_output() or _is_large_splat(v) for v in (*node.outputs, *node.inputs) if v is not None)
 
 

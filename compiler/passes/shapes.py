@@ -62,7 +62,7 @@ def fold(node: ir.Node) -> bool:
         return False
     array = np.array(entries, output.dtype.numpy()).reshape(() if rank == 0 else -1)
     if output.is_graph_output():
-        return replace(node, "Identity", [constant(node, "value", array)])
+        return array.size > 0 and replace(node, "Identity", [constant(node, "value", array)])
     return bypass(node, ir.frozen(graph_of(node), output, array))
 
 

@@ -26,6 +26,7 @@ from effc.verbs import simplifiers_page
 LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
 ANY = "any"
 LENGTHS = (1_000, 10_000, 50_000)
+LENGTH_DEADLINE_S = 150.0
 
 
 def models(names: Sequence[str]) -> Iterator[tuple[str, Path]]:
@@ -67,10 +68,10 @@ def _results(model: Path, each: Sequence[Simplifier], rounds: int) -> list[Resul
         return [_result(model, outputs[s.name], s.name, attempts[s.name]) for s in each]
 
 
-def _attempt(simplifier: Simplifier, model: Path, output: Path) -> Attempt:
+def _attempt(simplifier: Simplifier, model: Path, output: Path, deadline: float = simplifiers.DEADLINE_S) -> Attempt:
     output.parent.mkdir(exist_ok=True)
     output.unlink(missing_ok=True)
-    return simplifiers.attempt(simplifier, model, output)
+    return simplifiers.attempt(simplifier, model, output, deadline)
 
 
 def _result(model: Path, output: Path, name: str, attempts: Sequence[Attempt]) -> Result:
@@ -97,7 +98,7 @@ def _length(shape: str, count: int, each: Sequence[Simplifier]) -> Length:
     with tempfile.TemporaryDirectory(prefix="effc-lengths-") as name:
         folder = Path(name)
         onnx.save(model := chains.SHAPES[shape](count), folder / "in.onnx")
-        tried = {s.name: _attempt(s, folder / "in.onnx", folder / s.name / "out.onnx") for s in each}
+        tried = {s.name: _attempt(s, folder / "in.onnx", folder / s.name / "out.onnx", LENGTH_DEADLINE_S) for s in each}
         done = folder / simplifiers.effc().name / "out.onnx"
         after = simplifiers.node_count(simplifiers.read(done)) if done.is_file() else None
         seconds = {name: None if each.failure else each.seconds for name, each in tried.items()}
