@@ -120,7 +120,9 @@ def seeded_feeds(
 
 def graph_inputs(model: AnyModel) -> tuple[Input, ...]:
     """The inputs that a run needs: those that are no initializers."""
-    if isinstance(model, onnx.ModelProto | bytes | Path):
+    if isinstance(model, onnx.ModelProto):
+        return _proto_inputs(model)
+    if isinstance(model, bytes | Path):
         return _proto_inputs(_proto(model))
     from effc.compiler import ir
 

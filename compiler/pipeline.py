@@ -27,10 +27,14 @@ class Goal:
     Attributes:
         opset: the one to write; None for that of the input.
         growth: how much larger than the input the output may be, as a fraction of it; None for any size.
+        outputs: those that are wanted, with what they need; none named for all.
+        drop_inputs: whether inputs that nothing reads are dropped.
     """
 
     opset: int | None = None
     growth: float | None = 0.01
+    outputs: tuple[str, ...] = ()
+    drop_inputs: bool = False
 
 
 @dataclass(frozen=True)
@@ -121,11 +125,21 @@ class _Work:
     def make(self, without: Set[str], most: int | None) -> tuple[ir.Model, tuple[phase.StepRecord, ...]]:
         with self.progress.stage("simplify"):
             model, self.fresh = self.fresh or self._load().model, None
+            self._keep_outputs(model.graph)
             steps: tuple[phase.StepRecord, ...] = ()
             for budget in self._budgets(model):
                 left = None if most is None else most - len(steps)
                 steps += phase.apply(model, self._phases(budget), without=without, most=left)
             return model, steps
+
+    def _keep_outputs(self, graph: ir.Graph) -> None:
+        wanted = () if self.goal is None else self.goal.outputs
+        names = [v.name for v in graph.outputs]
+        if unknown := [name for name in wanted if name not in names]:
+            hint = f"its outputs: {', '.join(map(str, names))}"
+            raise BadInput(f"the model has no output {unknown[0]!r}", where="--outputs", hint=hint)
+        if wanted:
+            graph.outputs[:] = [v for v in graph.outputs if v.name in wanted]
 
     def _budgets(self, model: ir.Model) -> Iterator[int | None]:
         """A budget for each time that the phases are to run: once, and again where shapes or room turn up."""
@@ -141,6 +155,8 @@ class _Work:
         with self.progress.stage("simplify"):
             settle(model, where="simplification")
             if self.goal is not None:
+                if self.goal.drop_inputs:
+                    model.graph.inputs[:] = [v for v in model.graph.inputs if v.uses() or v.is_graph_output()]
                 compact(model, None if self.budget is None else self.budget - fold.stored_bytes(model))
                 model = downgrade.lowered(model, self.goal.opset or self.source.opset, self.child)
                 terse(model)

@@ -125,6 +125,11 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def names(text: str) -> tuple[str, ...]:
+    """Names apart by commas."""
+    return tuple(name for name in text.split(",") if name)
+
+
 def growth(text: str) -> float | None:
     """A percentage as a fraction; None for `any`."""
     if text == "any":
@@ -306,6 +311,8 @@ def _simplify(verb: argparse.ArgumentParser) -> None:
         metavar="P",
         help="how much larger than IN the file may be: 1%% (the default), or `any` to store every constant whole",
     )
+    verb.add_argument("--outputs", type=names, default=(), metavar="NAME,..", help="keep these outputs alone")
+    verb.add_argument("--drop-unused-inputs", action="store_true", help="drop inputs that no output depends on")
     _proof(verb)
     _overwrite(verb)
 

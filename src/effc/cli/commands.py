@@ -75,7 +75,7 @@ def simplify(args: Namespace, progress: Progress) -> Outcome:
     from effc.verbs.simplify import SimplifyOptions
     from effc.verbs.simplify import simplify as run
 
-    goal = Goal(args.opset, args.max_growth)
+    goal = Goal(args.opset, args.max_growth, args.outputs, args.drop_unused_inputs)
     options = SimplifyOptions(args.model, args.output, _shapes(args), goal, args.proof, args.overwrite)
     report = run(options, progress)
     return Outcome(report, partial(render.simplify, report))
