@@ -9,8 +9,8 @@ from typing import Any
 import onnx
 
 from effc.compiler import oracle, upgrade
+from effc.core import ahead
 from effc.core.errors import BackendFailed, EffcError
-from effc.core.worker import Worker
 
 DEADLINE_S = 120.0
 _STAGE = "frontend"
@@ -20,7 +20,10 @@ class Apart:
     """One child for all calls; one that a library has taken down is replaced at the next call."""
 
     def __init__(self) -> None:
-        self._worker = _started()
+        self._start()
+
+    def _start(self) -> None:
+        self._worker = ahead.take(upgrade.__name__, _STAGE, DEADLINE_S)
 
     def __enter__(self) -> Apart:
         return self
@@ -34,8 +37,12 @@ class Apart:
         """Call `module:function`. Raises what `Worker.call` does."""
         if not self._worker.alive:
             self._worker.close()
-            self._worker = _started()
+            self._start()
         return self._worker.call(function, *args)
+
+    def preload(self, *modules: str) -> None:
+        """Let the child import modules while it has nothing else to do."""
+        self._worker.preload(*modules)
 
     def evaluate(self, model: onnx.ModelProto, outputs: Sequence[str]) -> Mapping[str, oracle.Array]:
         """Tensors of a model without inputs. Raises EffcError when it cannot be run."""
@@ -46,7 +53,3 @@ class Apart:
         except BackendFailed as error:
             raise EffcError(error.what, where=oracle.STAGE) from error
         return results[0]
-
-
-def _started() -> Worker:
-    return Worker(_STAGE, deadline=DEADLINE_S, preload=(upgrade.__name__,))

@@ -57,7 +57,7 @@ def lower(data: bytes, opset: int) -> bytes:
         model = _stepwise(model, opset)
     _inputs_to_attributes(model.graph, opset, {})
     _drop_younger(model.graph, opset)
-    return upgrade.upgrade(model.SerializeToString(), opset)
+    return bytes(upgrade.checked(model).SerializeToString())
 
 
 def _stepwise(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:

@@ -51,7 +51,11 @@ class Loaded:
 
 
 def load(
-    path: Path, shapes: Mapping[str, Dims] | None = None, opset: Opset = internal, child: Apart | None = None
+    path: Path,
+    shapes: Mapping[str, Dims] | None = None,
+    opset: Opset = internal,
+    child: Apart | None = None,
+    named: bool = True,
 ) -> Loaded:
     """Read, check and normalize a model.
 
@@ -60,14 +64,15 @@ def load(
         shapes: input name to dims (positive integers or symbol names) that fix or override the file's.
         opset: the one to work at, of the file's own.
         child: where the ONNX libraries run; one of its own without it.
+        named: whether dims that follow from symbols get names now, which costs time; `settle.complete` does it later.
 
     Raises BadInput, naming file and node or tensor, for whatever is wrong with the file or `shapes`.
     """
     with nullcontext(child) if child is not None else Apart() as libraries:
-        return _load(path, shapes or {}, opset, libraries)
+        return _load(path, shapes or {}, opset, libraries, named)
 
 
-def _load(path: Path, shapes: Mapping[str, Dims], opset: Opset, child: Apart) -> Loaded:
+def _load(path: Path, shapes: Mapping[str, Dims], opset: Opset, child: Apart, named: bool) -> Loaded:
     raw = reader.read(path)
     proto = raw.proto
     source = Source(path.name, raw.sha256, upgrade.default_opset(proto))
@@ -75,7 +80,7 @@ def _load(path: Path, shapes: Mapping[str, Dims], opset: Opset, child: Apart) ->
     _name_dims(proto.graph, path)
     declared = [onnx.ValueInfoProto.FromString(v.SerializeToString()) for v in proto.graph.output]
     _forget_shapes(proto)
-    model = _attach(_upgrade(proto, path, opset(source.opset), child), proto)
+    model = _attach(_upgrade(proto, path, opset(source.opset), child, named), proto)
     _restore_outputs(model.graph, [] if overridden else declared, path)
     settle(model, where=str(path))
     contradictions.refuse(model, str(path))
@@ -137,10 +142,10 @@ def _forget_shapes(proto: onnx.ModelProto) -> None:
 # opset and shapes, in a child
 
 
-def _upgrade(proto: onnx.ModelProto, path: Path, opset: int, child: Apart) -> onnx.ModelProto:
+def _upgrade(proto: onnx.ModelProto, path: Path, opset: int, child: Apart, named: bool) -> onnx.ModelProto:
     data = _without_weights(proto).SerializeToString()
     try:
-        result: bytes = child.call(f"{upgrade.__name__}:upgrade", data, opset)
+        result: bytes = child.call(f"{upgrade.__name__}:upgrade", data, opset, named)
     except BackendFailed as error:
         what = f"the ONNX libraries cannot take this model: {error.what}"
         raise BadInput(what, where=str(path), hint=reader.RE_EXPORT) from error

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import onnx
 
-from effc.compiler import bisect, downgrade, frontend, ir, phase
+from effc.compiler import bisect, downgrade, frontend, ir, phase, upgrade
 from effc.compiler.apart import Apart
 from effc.compiler.compact import compact, terse
 from effc.compiler.passes import SIMPLIFY, fold, simplification
 from effc.compiler.proof import Proof, prove
-from effc.compiler.settle import complete, settle, skeleton
+from effc.compiler.settle import complete, has_gaps, settle, skeleton
 from effc.compiler.upgrade import OLDEST_SUPPORTED
 from effc.core.errors import BadInput, EffcError
 from effc.core.manifest import Source
@@ -103,6 +103,9 @@ class _Work:
     def __post_init__(self) -> None:
         with self.progress.stage("simplify"):
             loaded = self._load()
+        if self.goal is not None:
+            is_open = any("?" in (ir.shape(v) or "?") for node in loaded.model.graph for v in node.outputs)
+            self.child.preload(downgrade.__name__, *((upgrade.NAMING,) if is_open else ()))
         self.fresh, self.source, self.original = loaded.model, loaded.source, loaded.original
         growth = None if self.goal is None else self.goal.growth
         self.bytes = loaded.bytes
@@ -144,8 +147,7 @@ class _Work:
     def _budgets(self, model: ir.Model) -> Iterator[int | None]:
         """A budget for each time that the phases are to run: once, and again where shapes or room turn up."""
         yield self.budget
-        if any(node.op_type == "Shape" for node in model.graph):
-            complete(model, self.child)
+        if has_gaps(model.graph) and complete(model, self.child):
             yield self.budget
         wider = self._budget_now(model)
         if wider is not None and fold.has_more(model, wider):
@@ -164,7 +166,7 @@ class _Work:
             return model, prove(self.original, model) if self.proof else None
 
     def _load(self) -> frontend.Loaded:
-        return frontend.load(self.path, self.shapes, self._working, self.child)
+        return frontend.load(self.path, self.shapes, self._working, self.child, named=self.goal is None)
 
     def _working(self, given: int) -> int:
         """The opset to work at."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import onnx
 from onnx_ir import serde
 
 from effc.compiler import ir, upgrade, walk
 from effc.compiler.apart import Apart
-from effc.core.errors import EffcError
+from effc.core.errors import BackendFailed, EffcError
 
 _SMALL_BYTES = 1024
 """Weights up to this size stay in the skeleton: shape inference reads shapes, axes and pads from them."""
@@ -38,14 +38,26 @@ def infer_missing(model: ir.Model, where: str) -> None:
             _adopt(model.graph, upgrade.infer(skeleton(model)).graph, symbols)
 
 
-def complete(model: ir.Model, child: Apart) -> None:
-    """Name open dims by symbolic inference, which runs in the child."""
-    with _refusal("symbolic shapes"):
-        _tidy(model)
+def has_gaps(graph: ir.Graph) -> bool:
+    """Whether `complete` may be of use: a Shape is left, a rank is unknown, or an output's dim has no name."""
+    if any(node.op_type == "Shape" or any(v.name and v.shape is None for v in node.outputs) for node in graph):
+        return True
+    return any("?" in (ir.shape(v) or ()) for v in graph.outputs)
+
+
+def complete(model: ir.Model, child: Apart) -> bool:
+    """Name open dims by symbolic inference, which runs in the child; whether any has got a name.
+
+    It is a gain, no condition: where the child breaks the model stays as it is.
+    """
+    _tidy(model)
+    before = [ir.shape(v) for node in model.graph for v in node.outputs]
+    with suppress(BackendFailed):
         data: bytes = child.call(
             f"{upgrade.__name__}:{upgrade.completed.__name__}", skeleton(model).SerializeToString()
         )
         _adopt(model.graph, onnx.load_from_string(data).graph, _symbols(model.graph))
+    return before != [ir.shape(v) for node in model.graph for v in node.outputs]
 
 
 @contextmanager
@@ -78,7 +90,7 @@ def skeleton(model: ir.Model) -> onnx.ModelProto:
         graph.value_info.extend(
             serde.serialize_value(v)
             for v in node.outputs
-            if v.name and not v.is_graph_output() and _is_firm(v, symbols)
+            if v.name and not v.is_graph_output() and _is_stated(v, symbols)
         )
     graph.output.extend(serde.serialize_value(v) for v in model.graph.outputs)
     imports = [onnx.helper.make_opsetid(domain, version) for domain, version in model.opset_imports.items()]
@@ -127,6 +139,13 @@ def _unused(stem: str, taken: set[str | None]) -> str:
 
 def _symbols(graph: ir.Graph) -> set[int | str]:
     return {dim for value in graph.inputs for dim in ir.shape(value) or ()}
+
+
+def _is_stated(value: ir.Value, symbols: set[int | str]) -> bool:
+    """Whether inference is to take what the model says of the value: it is firm, or no inference could find it."""
+    maker = value.producer()
+    is_foreign = maker is not None and maker.domain not in ("", "ai.onnx") and value.type is not None
+    return is_foreign or _is_firm(value, symbols)
 
 
 def _is_firm(value: ir.Value, symbols: set[int | str]) -> bool:

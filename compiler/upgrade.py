@@ -29,6 +29,8 @@ _LONGEST_MESSAGE = 4000
 _INTERNAL_IR = 10
 Result = TypeVar("Result")
 _NUMBERED = "unk__"
+NAMING = "onnx_shape_inference"
+"""The library of symbolic inference, which takes long to import."""
 _FLOATS = {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16}
 _FLOORED_FROM = 28
 _FLOORED = """
@@ -49,16 +51,21 @@ FloorMod (x, y) => (z) {
 """
 
 
-def upgrade(data: bytes, target: int) -> bytes:
+def upgrade(data: bytes, target: int, named: bool = True) -> bytes:
     """The model at opset `target`, functions inlined, with inferred shapes as value infos.
 
+    Dims that onnx leaves open are `named` by symbolic inference where it is asked for, else by `completed` later.
     `where` of what it raises is the node, if one is known. Raises BadInput.
     """
     with _limited(MEMORY_LIMIT + _COPIES * len(data)):
-        return _upgraded(onnx.load_from_string(data), target)
+        model = _upgraded(onnx.load_from_string(data), target)
+        if named:
+            model = _complete(model)
+    model.ir_version = max(_INTERNAL_IR, model.ir_version)
+    return bytes(model.SerializeToString())
 
 
-def _upgraded(model: onnx.ModelProto, target: int) -> bytes:
+def _upgraded(model: onnx.ModelProto, target: int) -> onnx.ModelProto:
     opset = default_opset(model)
     for node in model.graph.node:
         if node.op_type == "MeanVarianceNormalization" and not node.domain:
@@ -67,11 +74,21 @@ def _upgraded(model: onnx.ModelProto, target: int) -> bytes:
         raise BadInput(f"opset {opset} is newer than this onnx knows ({onnx.defs.onnx_opset_version()})")
     if not all(v.type.tensor_type.HasField("shape") for v in model.graph.output if v.type.HasField("tensor_type")):
         model = _attempt(lambda: infer(model), "its shapes contradict each other")
-    _attempt(lambda: onnx.checker.check_model(model), "the ONNX checker refuses it")
+    _check(model)
     if model.functions:
         model = _attempt(lambda: onnx.inliner.inline_local_functions(model, True), "its functions cannot be inlined")
     inferred = _attempt(lambda: infer(model), "its shapes contradict each other")
-    return bytes(_complete(inferred if opset == target else _convert(model, target)).SerializeToString())
+    return inferred if opset == target else _convert(model, target)
+
+
+def checked(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with inferred shapes. Raises BadInput when the checker or shape inference refuses it."""
+    _check(model)
+    return _attempt(lambda: infer(model), "its shapes contradict each other")
+
+
+def _check(model: onnx.ModelProto) -> None:
+    _attempt(lambda: onnx.checker.check_model(model), "the ONNX checker refuses it")
 
 
 @contextmanager
@@ -220,9 +237,7 @@ def _exists(op: str, opset: int) -> bool:
 
 def _complete(model: onnx.ModelProto) -> onnx.ModelProto:
     """Name the dims that onnx left open with symbols, as far as symbolic inference can tell them."""
-    model.ir_version = max(_INTERNAL_IR, model.ir_version)
-    known = {v.name for v in (*model.graph.value_info, *model.graph.output) if _is_known(v)}
-    if all(name in known for node in model.graph.node for name in node.output if name):
+    if _is_complete(model):
         return model
     import onnx_ir
     from onnx_shape_inference import infer_symbolic_shapes  # type: ignore[import-untyped]
@@ -235,6 +250,11 @@ def _complete(model: onnx.ModelProto) -> onnx.ModelProto:
     except Exception:
         return model  # its results are a gain where they hold, never a condition
     return merged
+
+
+def _is_complete(model: onnx.ModelProto) -> bool:
+    known = {v.name for v in (*model.graph.value_info, *model.graph.output) if _is_known(v)}
+    return all(name in known for node in model.graph.node for name in node.output if name)
 
 
 def _merge(model: onnx.ModelProto, completed: onnx.ModelProto) -> None:

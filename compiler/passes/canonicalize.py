@@ -52,6 +52,15 @@ def _same_shape(node: ir.Node) -> bool:
     return x is not None and same_shape(x, node.outputs[0])
 
 
+def _same_sizes(node: ir.Node) -> bool:
+    """A reshape that leaves all dims but one leaves that one as well, also where it is not known."""
+    before, after = ir.shape(node.inputs[0]), ir.shape(node.outputs[0])
+    if before is None or after is None or len(before) != len(after):
+        return False
+    others = [a for a, b in zip(before, after, strict=True) if a == b and isinstance(a, int)]
+    return (len(others) == len(before) - 1 and 0 not in others) or _same_shape(node)
+
+
 def _transpose(node: ir.Node) -> bool:
     """Transpose with perm 0, 1, 2, ... is none."""
     perm = ir.attr_ints(node, "perm", ())
@@ -99,7 +108,8 @@ def _fits(shape: tuple[int, ...], dims: tuple[int | str, ...] | None) -> bool:
 
 _NO_OPS: dict[str, Callable[[ir.Node], bool]] = {
     **dict.fromkeys(("Identity", "Concat", "Sum", "Max", "Min", "Mean"), _always),
-    **dict.fromkeys(("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Expand", "Tile"), _same_shape),
+    **dict.fromkeys(("Reshape", "Flatten", "Squeeze", "Unsqueeze"), _same_sizes),
+    **dict.fromkeys(("Expand", "Tile"), _same_shape),
     **dict.fromkeys(("Mul", "Div", "Pow"), _neutral(1.0)),
     **dict.fromkeys(("Add", "Sub"), _neutral(0.0)),
     "Dropout": _dropout,

@@ -96,13 +96,21 @@ def _entries(target: Known, dims: tuple[int | str, ...] | None) -> list[int]:
 
 
 def without_wildcard(target: Known, dims: tuple[int | str, ...]) -> Known:
-    """Replace -1 by its number, where the symbols of input and target cancel: (N, -1) of (N, 8, 2) is (N, 16)."""
+    """Replace -1 by its number or symbol, where the other symbols of input and target cancel.
+
+    (N, -1) of (N, 8, 2) is (N, 16), and (-1, 16) is (N, 16).
+    """
     rest = Counter(e for e in target if e != -1)
-    symbols = Counter(e for e in rest.elements() if not isinstance(e, int))
-    if target.count(-1) != 1 or None in rest or symbols != Counter(d for d in dims if not isinstance(d, int)):
+    if target.count(-1) != 1 or None in rest:
         return target
+    given, wanted = (Counter(e for e in part if not isinstance(e, int)) for part in (dims, rest.elements()))
     size, others = (math.prod(e for e in part if isinstance(e, int)) for part in (dims, rest.elements()))
-    return tuple(size // others if e == -1 else e for e in target) if others and size % others == 0 else target
+    missing = list((given - wanted).elements())
+    if wanted - given or "?" in given or not others or len(missing) > 1:
+        return target
+    if missing:
+        return tuple(missing[0] if e == -1 else e for e in target) if size == others else target
+    return tuple(size // others if e == -1 else e for e in target) if size % others == 0 else target
 
 
 def fold_expand(node: ir.Node) -> bool:

@@ -136,6 +136,31 @@ def _reshape(node: ir.Node) -> Dims | None:
     return tuple(_OPEN if e is None or e == -1 else e for e in entries)
 
 
+def _batch(node: ir.Node) -> Dims | None:
+    """Convolutions and pools keep the batch, which is all that is said of them here."""
+    dims = ir.shape(node.inputs[0])
+    return None if not dims else (dims[0], *[_OPEN] * (len(dims) - 1))
+
+
+def _pad(node: ir.Node) -> Dims | None:
+    """Axes that nothing is added to keep their dim."""
+    dims, pads = ir.shape(node.inputs[0]), ir.const(input_at(node, 1))
+    if dims is None or pads is None or input_at(node, 3) is not None:
+        return None
+    added = np.abs(pads).reshape(2, -1).sum(axis=0)
+    return tuple(_OPEN if extra else dim for dim, extra in zip(dims, added, strict=True))
+
+
+def _concat(node: ir.Node) -> Dims | None:
+    """All axes but the one that is joined are those of any operand that tells them."""
+    operands = [ir.shape(value) or () for value in node.inputs]
+    if len({len(dims) for dims in operands}) != 1 or not operands[0]:
+        return None
+    joined = ir.attr_int(node, "axis", 0) % len(operands[0])
+    told = [next((d for d in dims if d != _OPEN), _OPEN) for dims in zip(*operands, strict=True)]
+    return tuple(_OPEN if axis == joined else dim for axis, dim in enumerate(told))
+
+
 def size_of_input(model: ir.Model) -> bool:
     """Gather(Shape(x), i) of a dim that an input has as well is taken from the first input with it: computed once."""
     places: dict[Dim, tuple[ir.Value, int]] = {}
@@ -185,10 +210,13 @@ def _shape_of(graph: ir.Graph, value: ir.Value, made: dict[ir.Value, ir.Value]) 
 
 _ALIKE = UNARY | {"Softmax", "LogSoftmax", "LayerNormalization", "LpNormalization", "RMSNormalization"}
 _RULES: Mapping[str, Callable[[ir.Node], Dims | None]] = {
+    **dict.fromkeys(("AveragePool", "Conv", "ConvTranspose", "MaxPool"), _batch),
+    "Concat": _concat,
     "Expand": _expand,
     "Gather": _gather,
     "GatherElements": _elements,
     "MatMul": _matmul,
+    "Pad": _pad,
     "Range": _range,
     "Reshape": _reshape,
     "Slice": _slice,

@@ -30,6 +30,9 @@ def serve(requests: int, replies: int) -> None:
     kept: dict[str, Any] = {}
     while (message := read_message(requests)) is not None:
         verb, function, name, args = pickle.loads(message)
+        if verb == "load":
+            threading.Thread(target=load, args=args, daemon=True).start()
+            continue
         try:
             if verb == "reporting":
                 report = partial(_report, replies)
@@ -42,6 +45,13 @@ def serve(requests: int, replies: int) -> None:
             traceback.print_exc()
             answer = (False, f"{type(error).__name__}: {error}")
         write_message(replies, pickle.dumps(answer, protocol=5))
+
+
+def load(*modules: str) -> None:
+    """Import modules that calls will need; such a call will say what is wrong with one that cannot be."""
+    for module in modules:
+        with suppress(Exception):
+            importlib.import_module(module)
 
 
 def _report(replies: int, done: int, total: int | None = None) -> None:
@@ -68,9 +78,7 @@ def _perform(kept: dict[str, Any], verb: str, function: str, name: str, args: tu
 
 if __name__ == "__main__":
     threading.Thread(target=_leave_with, args=(os.getppid(),), daemon=True).start()
-    for module in sys.argv[3:]:
-        with suppress(Exception):  # the call that needs it will say what is wrong
-            importlib.import_module(module)
+    load(*sys.argv[3:])
     serve(int(sys.argv[1]), int(sys.argv[2]))
     sys.stdout.flush()
     sys.stderr.flush()

@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -95,9 +96,10 @@ class Worker:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is not None:
-            self._process.kill()  # nobody waits any more for what it is at
-        self.close()
+        if kind is None:
+            self.close()
+        else:
+            self.kill()
 
     @property
     def alive(self) -> bool:
@@ -115,6 +117,16 @@ class Worker:
     def method(self, name: str, method: str, *args: object) -> Any:
         """Call a method of an object kept in the child."""
         return self._ask(("method", method, name, args))
+
+    def preload(self, *modules: str) -> None:
+        """Let the child import modules behind its answers, for calls to come."""
+        with suppress(BrokenPipeError):  # it has died: the next call says so
+            write_message(self._request, self._pack(("load", "", "", modules)))
+
+    def kill(self) -> None:
+        """End the child where nobody waits any more for what it is at."""
+        self._process.kill()
+        self.close()
 
     def close(self) -> None:
         """End the child; closing the request pipe is its signal to leave."""
