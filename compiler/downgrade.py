@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Mapping, Set
 
 import onnx
 import onnx.version_converter
 
 from effc.compiler import frontend, ir, upgrade
 from effc.compiler.apart import Apart
+from effc.compiler.protos import subgraphs
 from effc.compiler.settle import skeleton
 from effc.core.errors import BackendFailed, BadInput, EffcError
 
@@ -45,6 +46,8 @@ def lowered(model: ir.Model, opset: int, child: Apart) -> ir.Model:
     frontend.attach(
         result, {n: v.const_value for n, v in model.graph.initializers.items() if v.const_value is not None}
     )
+    for value, known in zip(result.graph.outputs, model.graph.outputs, strict=True):
+        value.shape = known.shape  # with its symbols, of which onnx drops some
     return result
 
 
@@ -104,14 +107,6 @@ def _to_attributes(
         del node.input[1:]
     elif node.op_type == "Resize" and schema.min_input > 1:
         _fill_resize(graph, node)
-
-
-def subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
-    """The node's branches and loop bodies."""
-    for attribute in node.attribute:
-        if attribute.type == onnx.AttributeProto.GRAPH:
-            yield attribute.g
-        yield from attribute.graphs
 
 
 def _names(op: str) -> tuple[str, ...]:

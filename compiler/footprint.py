@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from effc.compiler import ir
-from effc.compiler.walk import everywhere, stored, with_inner, within
+from effc.compiler.walk import everywhere, inner_graphs, stored, with_inner, within
 
 _VIEWS = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"})
 
@@ -42,7 +42,7 @@ def footprint(model: ir.Model) -> Footprint:
 
 def weight_bytes(graph: ir.Graph) -> int:
     """Bytes of the constants of a graph, its branches and its loop bodies."""
-    graphs = (graph, *(inner for node in everywhere(graph) for inner in within(node)))
+    graphs = (graph, *inner_graphs(graph))
     found = {value for each in graphs for value in each.initializers.values()}
     found |= {value for node in everywhere(graph) if node.op_type == "Constant" for value in node.outputs}
     return sum(int(tensor.nbytes) for value in found if (tensor := stored(value)) is not None)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from onnx_ir import Attr, DataType, Graph, Model, Node, Shape, Value
 
 from effc.compiler import stored
+from effc.compiler.walk import within
 from effc.core.errors import BadInput
 from effc.core.manifest import TensorInfo
 
@@ -35,7 +36,6 @@ __all__ = [
 
 Array = NDArray[np.generic]
 INTERNAL_OPSET = 21
-_HOLDERS = frozenset({"If", "Loop", "Scan"})
 INLINE_LIMIT = 1 << 31
 
 _TAKEN: WeakKeyDictionary[Graph, set[str | None]] = WeakKeyDictionary()
@@ -125,13 +125,21 @@ def fresh_name(graph: Graph, stem: str) -> str:
     """`stem` itself if no value of the graph has this name, else `stem_1`, `stem_2`, ..."""
     taken = _TAKEN.get(graph)
     if taken is None:
-        taken = _TAKEN[graph] = {v.name for v in values(graph)}
+        taken = _TAKEN[graph] = set(_names(graph))
     candidate, count = stem, 0
     while candidate in taken:
         count += 1
         candidate = f"{stem}_{count}"
     taken.add(candidate)
     return candidate
+
+
+def _names(graph: Graph) -> Iterator[str | None]:
+    """Names that the graph's values have, and those in its branches and loop bodies, which must not hide them."""
+    yield from (value.name for value in values(graph))
+    for inner in (held for node in graph for held in within(node)):
+        yield from _names(inner)
+        yield from (value.name for node in inner for value in node.inputs if value is not None)
 
 
 def values(graph: Graph) -> Iterator[Value]:
@@ -174,6 +182,11 @@ def splat(number: np.generic, dims: Sequence[int]) -> Array:
 def is_splat(array: Array) -> bool:
     """Whether the array was made by `splat`, so that its first element tells all."""
     return array.size > 1 and not any(array.strides)
+
+
+def distinct(array: Array) -> Array:
+    """The array, or of a splat its first element alone, which holds the same values."""
+    return array[(slice(1),) * array.ndim] if is_splat(array) else array
 
 
 def replace_uses(old: Value, new: Value) -> None:
@@ -236,7 +249,7 @@ def prune(model: Model) -> bool:
 
 
 def _prune(graph: Graph) -> bool:
-    inner = [_prune(held) for node in graph for held in _held(node)]
+    inner = [_prune(held) for node in graph for held in within(node)]
     idle = [node for node in reversed(graph) if _is_idle(node)]
     unread = [name for name, value in graph.initializers.items() if not _is_needed(value)]
     for name in unread:
@@ -244,19 +257,12 @@ def _prune(graph: Graph) -> bool:
     return bool(idle or unread or any(inner))
 
 
-def _held(node: Node) -> list[Graph]:
-    """The node's branches and loop bodies."""
-    if node.op_type not in _HOLDERS:
-        return []
-    return [a.as_graph() for a in node.attributes.values() if a.type == onnx_ir.AttributeType.GRAPH]
-
-
 def _is_idle(node: Node) -> bool:
     """Whether nothing needs any output of the node; it is removed then, so that what it alone needed is idle too."""
     if any(_is_needed(value) for value in node.outputs):
         return False
     assert node.graph is not None
-    for graph in _held(node):
+    for graph in within(node):
         empty(graph)
     node.graph.remove(node, safe=True)
     return True
@@ -266,7 +272,7 @@ def empty(graph: Graph) -> None:
     """Take all out of a branch that is not needed any more, so that its nodes count no longer as readers."""
     graph.outputs.clear()
     for node in list(graph):
-        for inner in _held(node):
+        for inner in within(node):
             empty(inner)
     graph.remove(list(graph), safe=True)
 

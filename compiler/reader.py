@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -17,6 +17,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import TensorProto
 
 from effc.compiler import ir, mapped, wire
+from effc.compiler.protos import everywhere, subgraphs
 from effc.core.errors import BadInput
 
 RE_EXPORT = "export the model again, or fetch the file again if it was downloaded"
@@ -202,13 +203,8 @@ def _node_tensors(nodes: Iterator[onnx.NodeProto]) -> Iterator[TensorProto]:
         for attribute in node.attribute:
             yield from ([attribute.t] if attribute.HasField("t") else [])
             yield from attribute.tensors
-            for graph in _subgraphs(attribute):
-                yield from _graph_tensors(graph)
-
-
-def _subgraphs(attribute: onnx.AttributeProto) -> Iterator[onnx.GraphProto]:
-    yield from ([attribute.g] if attribute.HasField("g") else [])
-    yield from attribute.graphs
+        for graph in subgraphs(node):
+            yield from _graph_tensors(graph)
 
 
 def _check_tensor(tensor: TensorProto, path: Path) -> None:
@@ -289,11 +285,10 @@ def _producers(graph: onnx.GraphProto | onnx.FunctionProto, given: set[str], pat
 def _reads(node: onnx.NodeProto) -> set[str]:
     """Names that a node takes from the graph around it, those its subgraphs capture included."""
     names = set(node.input)
-    for attribute in node.attribute:
-        for graph in _subgraphs(attribute):
-            inner = _given(graph) | {name for each in graph.node for name in each.output}
-            captured = {v.name for v in graph.output}.union(*(_reads(each) for each in graph.node))
-            names |= captured - inner
+    for graph in subgraphs(node):
+        inner = _given(graph) | {name for each in graph.node for name in each.output}
+        captured = {v.name for v in graph.output}.union(*(_reads(each) for each in graph.node))
+        names |= captured - inner
     return names - {""}
 
 
@@ -334,7 +329,7 @@ def _numbered(stem: str) -> Iterator[str]:
 def _check_functions(proto: onnx.ModelProto, path: Path) -> None:
     """Refuse functions that call each other without end, or that make too many nodes where they are called."""
     names = {(f.domain, f.name) for f in proto.functions}
-    bodies = {(f.domain, f.name): [(n.domain, n.op_type) for n in _nodes(f.node)] for f in proto.functions}
+    bodies = {(f.domain, f.name): [(n.domain, n.op_type) for n in everywhere(f.node)] for f in proto.functions}
     calls = {name: names.intersection(body) for name, body in bodies.items()}
     try:
         order = list(TopologicalSorter(calls).static_order())
@@ -344,24 +339,15 @@ def _check_functions(proto: onnx.ModelProto, path: Path) -> None:
     sizes: dict[tuple[str, str], int] = {}
     for name in order:
         sizes[name] = sum(sizes.get(callee, 1) for callee in bodies[name])
-    whole = sum(sizes.get((n.domain, n.op_type), 1) for n in _nodes(proto.graph.node))
+    whole = sum(sizes.get((n.domain, n.op_type), 1) for n in everywhere(proto.graph.node))
     if whole > _MOST_NODES:
         raise BadInput(f"with its functions written out it has {whole} nodes, more than {_MOST_NODES}", where=str(path))
 
 
 def _check_references(proto: onnx.ModelProto, path: Path) -> None:
     """Refuse attributes that stand for those of a function where there is none."""
-    for node in _nodes(proto.graph.node):
+    for node in everywhere(proto.graph.node):
         for attribute in node.attribute:
             if attribute.ref_attr_name:
                 what = f"its attribute {attribute.name!r} refers to one of a function, and it is in none"
                 raise BadInput(what, where=f"{path}, node {label(node)}", hint=RE_EXPORT)
-
-
-def _nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
-    """The nodes and those of their subgraphs."""
-    for node in nodes:
-        yield node
-        for attribute in node.attribute:
-            for graph in _subgraphs(attribute):
-                yield from _nodes(graph.node)

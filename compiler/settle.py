@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 import onnx
-from onnx_ir import serde
+from onnx_ir import SymbolicDim, serde
 
 from effc.compiler import ir, upgrade, walk
 from effc.compiler.apart import Apart
@@ -101,20 +101,12 @@ def _unique_names(graph: ir.Graph) -> None:
     """No two values of one name, those of branches and loop bodies included; no two nodes of one name."""
     seen = {v.name for v in (*graph.inputs, *graph.initializers.values(), *graph.outputs)}
     _name_nodes(graph, seen, frozenset(graph.outputs))
-    for inner in _inner_graphs(graph):
+    for inner in walk.inner_graphs(graph):
         for value in (*inner.inputs, *list(inner.initializers.values())):
             if value.name in seen:
                 value.name = _unused(value.name or "value", seen)
             seen.add(value.name)
         _name_nodes(inner, seen, frozenset())
-
-
-def _inner_graphs(graph: ir.Graph) -> Iterator[ir.Graph]:
-    """Branches and loop bodies, outer ones first."""
-    for node in graph:
-        for inner in walk.within(node):
-            yield inner
-            yield from _inner_graphs(inner)
 
 
 def _name_nodes(graph: ir.Graph, seen: set[str | None], kept: frozenset[ir.Value]) -> None:
@@ -165,15 +157,22 @@ def _adopt(graph: ir.Graph, inferred: onnx.GraphProto, symbols: set[int | str]) 
             if value.type is None:
                 value.type = serde.deserialize_type_proto_for_type(info.type)
             shape = serde.deserialize_type_proto_for_shape(info.type)
-            value.shape = value.shape if shape is None else _merged(value.shape, shape)
+            value.shape = value.shape if shape is None else _merged(value.shape, shape, symbols)
         inner = {a.name: a.g for a in proto.attribute if a.HasField("g")}
         for name, attribute in node.attributes.items():
             if name in inner:
                 _adopt(attribute.as_graph(), inner[name], symbols)
 
 
-def _merged(old: ir.Shape | None, new: ir.Shape) -> ir.Shape:
-    """The new shape, with the old dims where it leaves some open."""
+def _merged(old: ir.Shape | None, new: ir.Shape, symbols: set[int | str]) -> ir.Shape:
+    """The old shape, with the new dims where it leaves some open or they are numbers or symbols of an input."""
     if old is None or len(old) != len(new):
         return new
-    return ir.Shape([o if not isinstance(n, int) and n.value is None else n for o, n in zip(old, new, strict=True)])
+    dims = zip(old, new, strict=True)
+    return ir.Shape([n if _says_more(o, n, symbols) else o for o, n in dims])
+
+
+def _says_more(old: int | SymbolicDim, new: int | SymbolicDim, symbols: set[int | str]) -> bool:
+    if isinstance(old, int) or isinstance(new, int):
+        return isinstance(new, int)
+    return old.value is None or new.value in symbols

@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import onnx_ir
 
-from effc.compiler import ir
+if TYPE_CHECKING:
+    import onnx
+
+    from effc.compiler import ir
+
+_HOLDERS = frozenset({"If", "Loop", "Scan", "SequenceMap"})
+"""The standard ops that hold graphs: most nodes are not worth a look at their attributes."""
 
 
-def within(node: ir.Node) -> Iterator[ir.Graph]:
+def within(node: ir.Node) -> Sequence[ir.Graph]:
     """The node's branches and loop bodies."""
-    for attribute in node.attributes.values():
-        if attribute.type == onnx_ir.AttributeType.GRAPH:
-            yield attribute.as_graph()
+    if node.op_type not in _HOLDERS and not node.domain:
+        return ()
+    return [a.as_graph() for a in node.attributes.values() if a.type == onnx_ir.AttributeType.GRAPH]
 
 
 def everywhere(graph: ir.Graph) -> Iterator[ir.Node]:
-    """The graph's nodes and those of its branches and loop bodies, outer ones first."""
+    """The graph's nodes, those of branches and loop bodies after the node that holds them."""
     for node in graph:
-        yield from with_inner(node)
+        yield node
+        for inner in within(node):
+            yield from everywhere(inner)
 
 
 def with_inner(node: ir.Node) -> Iterator[ir.Node]:
@@ -30,10 +39,15 @@ def with_inner(node: ir.Node) -> Iterator[ir.Node]:
         yield from everywhere(graph)
 
 
-def op_counts(model: ir.Model) -> dict[str, int]:
-    """Nodes by op, those of branches and loop bodies included and Constant left out; names sorted."""
-    counted = Counter(node.op_type for node in everywhere(model.graph) if node.op_type != "Constant")
-    return dict(sorted(counted.items()))
+def inner_graphs(graph: ir.Graph) -> Iterator[ir.Graph]:
+    """All branches and loop bodies, outer ones first."""
+    for node in everywhere(graph):
+        yield from within(node)
+
+
+def op_counts(nodes: Iterable[ir.Node | onnx.NodeProto]) -> dict[str, int]:
+    """Nodes by op, Constant left out; names sorted."""
+    return dict(sorted(Counter(node.op_type for node in nodes if node.op_type != "Constant").items()))
 
 
 def stored(value: ir.Value | None) -> onnx_ir.TensorProtocol | None:

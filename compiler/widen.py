@@ -6,13 +6,11 @@ stand in the graph it keeps. So the typed graph becomes one of float32 nodes wit
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import onnx_ir
 from onnx_ir.passes.common import LiftConstantsToInitializersPass
 
-from effc.compiler import ir, settle
+from effc.compiler import ir, settle, walk
 from effc.compiler.extents import MOVES
 
 NARROW = frozenset({ir.DataType.FLOAT16, ir.DataType.BFLOAT16})
@@ -29,7 +27,7 @@ def widen(model: ir.Model) -> ir.Model:
     wide = model.clone()
     LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(wide)
     settle.settle(wide, where="widen")  # all types are stated then
-    for graph in _graphs(wide):
+    for graph in (wide.graph, *walk.inner_graphs(wide.graph)):
         for value in graph.initializers.values():
             _widen_constant(value)
         for value in graph.inputs:
@@ -39,12 +37,6 @@ def widen(model: ir.Model) -> ir.Model:
             _widen_node(graph, node)
     settle.settle(wide, where="widen")
     return wide
-
-
-def _graphs(model: ir.Model) -> Iterator[ir.Graph]:
-    """The main graph and the bodies of If, Loop and Scan."""
-    yield model.graph
-    yield from (graph for graph in model.graph.subgraphs() if isinstance(graph, ir.Graph))
 
 
 def _widen_constant(value: ir.Value) -> None:

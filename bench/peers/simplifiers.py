@@ -10,7 +10,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +17,8 @@ import onnx
 
 from effc.compiler import frontend, ir, reader
 from effc.compiler.proof import prove
+from effc.compiler.protos import of_model
+from effc.compiler.walk import op_counts
 from effc.core.errors import BackendMissing, BadInput, EffcError
 
 ENVIRONMENT = Path(".venv-peers")
@@ -123,21 +124,7 @@ def _last_words(log: str) -> str:
 
 def node_count(model: onnx.ModelProto) -> int:
     """All nodes but Constant, those of subgraphs and functions included."""
-    return sum(node.op_type != "Constant" for node in _nodes(model))
-
-
-def _nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
-    yield from _nested(model.graph.node)
-    for function in model.functions:
-        yield from _nested(function.node)
-
-
-def _nested(nodes: Sequence[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
-    for node in nodes:
-        yield node
-        for attribute in node.attribute:
-            for graph in (attribute.g, *attribute.graphs):
-                yield from _nested(graph.node)
+    return sum(op_counts(of_model(model)).values())
 
 
 def read(path: Path) -> onnx.ModelProto:
@@ -155,8 +142,8 @@ def file_bytes(path: Path) -> int:
 def judge(original: Path, output: Path) -> Verdict:
     """What `output` is beside `original`. The comparison of outputs runs in a child."""
     before, after = read(original), read(output)
-    allowed = {node.domain for node in _nodes(before)} | {f.domain for f in after.functions} | set(_STANDARD)
-    foreign = sorted({node.domain for node in _nodes(after)} - allowed)
+    allowed = {node.domain for node in of_model(before)} | {f.domain for f in after.functions} | set(_STANDARD)
+    foreign = sorted({node.domain for node in of_model(after)} - allowed)
     faults = [f"ops of {', '.join(foreign)}"] if foreign else []
     size, unproved = file_bytes(output), ""
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from effc.compiler import ir, walk
 from effc.compiler.phase import Transform
 
 Rule = Callable[[ir.Node], bool]
-_HOLDERS = frozenset({"If", "Loop", "Scan"})
+nodes = walk.everywhere
 QUANTIZE_OPS = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"})
 
 
@@ -30,15 +30,6 @@ def each(rule: Rule, *ops: str) -> Transform:
         return changed
 
     return apply
-
-
-def nodes(graph: ir.Graph) -> Iterator[ir.Node]:
-    """All nodes, those of branches and loop bodies after the node that holds them."""
-    for node in graph:
-        yield node
-        if node.op_type in _HOLDERS:
-            for inner in walk.within(node):
-                yield from nodes(inner)
 
 
 def is_standard(node: ir.Node) -> bool:

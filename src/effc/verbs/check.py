@@ -12,7 +12,7 @@ from effc.compiler.cost import Costs, costs
 from effc.compiler.footprint import Footprint, footprint
 from effc.compiler.pipeline import prepare
 from effc.compiler.sized import sized, symbols
-from effc.compiler.walk import op_counts
+from effc.compiler.walk import everywhere, op_counts
 from effc.core.errors import EffcError
 from effc.core.manifest import Source, TensorInfo
 from effc.core.target import Target
@@ -78,7 +78,7 @@ def check(model: Path, shapes: Shapes, targets: tuple[Target, ...] = ()) -> Chec
         tuple(_info(value) for value in graph.inputs),
         tuple(_info(value) for value in graph.outputs),
         tuple(found for value in graph.inputs if (found := _open(value)) is not None),
-        op_counts(prepared.model),
+        op_counts(everywhere(prepared.model.graph)),
         counted,
         ask(prepared.model, wanted, counted.at),
     )

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import onnx
-
-from effc.compiler import ir
+from effc.compiler import ir, protos, walk
 from effc.compiler.bisect import Fault
 from effc.compiler.compact import THRIFT
-from effc.compiler.downgrade import subgraphs
 from effc.compiler.frontend import Dims
 from effc.compiler.pipeline import Goal, Prepared, prepare
 from effc.compiler.proof import Proof
@@ -67,8 +63,8 @@ def simplify(options: SimplifyOptions, progress: Progress | None = None) -> Simp
         size = _write(made, options)
     return SimplifyReport(
         output=options.output,
-        before=_op_counts(made.original.graph),
-        after=op_counts(made.model),
+        before=op_counts(protos.everywhere(made.original.graph.node)),
+        after=op_counts(walk.everywhere(made.model.graph)),
         bytes_before=made.bytes,
         bytes_after=size,
         steps=tuple(Step(s.phase, s.step, s.nodes_before, s.nodes_after) for s in made.steps),
@@ -89,18 +85,6 @@ def _write(made: Prepared, options: SimplifyOptions) -> int:
                 give_up(made.model.graph)
                 ir.save(made.model, path)
         return _size(path)
-
-
-def _op_counts(graph: onnx.GraphProto) -> dict[str, int]:
-    counted = Counter(node.op_type for node in _nodes(graph) if node.op_type != "Constant")
-    return dict(sorted(counted.items()))
-
-
-def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    for node in graph.node:
-        yield node
-        for inner in subgraphs(node):
-            yield from _nodes(inner)
 
 
 def _size(path: Path) -> int:
