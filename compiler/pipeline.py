@@ -13,7 +13,7 @@ from effc.compiler.apart import Apart
 from effc.compiler.compact import compact, terse
 from effc.compiler.passes import SIMPLIFY, fold, simplification
 from effc.compiler.proof import Proof, prove
-from effc.compiler.settle import complete, has_gaps, settle, skeleton
+from effc.compiler.settle import complete, has_gaps, keep_names, settle, skeleton
 from effc.compiler.upgrade import OLDEST_SUPPORTED
 from effc.core.errors import BadInput, EffcError
 from effc.core.manifest import Source
@@ -78,9 +78,8 @@ def prepare(
         try:
             proved = work.proved()
         except EffcError as error:
-            if str(path) in error.where:
-                raise
-            raise type(error)(error.what, where=f"{path} {error.where}".strip(), hint=error.hint) from error
+            error.place(str(path))
+            raise
     return Prepared(proved.model, work.source, work.original, work.bytes, proved.steps, proved.proof, proved.faults)
 
 
@@ -99,6 +98,7 @@ class _Work:
     original: onnx.ModelProto = field(init=False)
     bytes: int = field(init=False)
     budget: int | None = field(init=False)
+    stated: Mapping[str | None, ir.Shape | None] = field(init=False)
 
     def __post_init__(self) -> None:
         with self.progress.stage("simplify"):
@@ -107,6 +107,7 @@ class _Work:
             is_open = any("?" in (ir.shape(v) or "?") for node in loaded.model.graph for v in node.outputs)
             self.child.preload(downgrade.__name__, *((upgrade.NAMING,) if is_open else ()))
         self.fresh, self.source, self.original = loaded.model, loaded.source, loaded.original
+        self.stated = {v.name: v.shape for v in loaded.model.graph.outputs}
         growth = None if self.goal is None else self.goal.growth
         self.bytes = loaded.bytes
         self.budget = None if growth is None else fold.stored_bytes(loaded.model) + int(growth * self.bytes)
@@ -156,6 +157,7 @@ class _Work:
     def finish(self, model: ir.Model) -> tuple[ir.Model, Proof | None]:
         with self.progress.stage("simplify"):
             settle(model, where="simplification")
+            keep_names(model.graph, self.stated)
             if self.goal is not None:
                 if self.goal.drop_inputs:
                     model.graph.inputs[:] = [v for v in model.graph.inputs if v.uses() or v.is_graph_output()]

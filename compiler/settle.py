@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 import onnx
@@ -162,6 +162,14 @@ def _adopt(graph: ir.Graph, inferred: onnx.GraphProto, symbols: set[int | str]) 
         for name, attribute in node.attributes.items():
             if name in inner:
                 _adopt(attribute.as_graph(), inner[name], symbols)
+
+
+def keep_names(graph: ir.Graph, stated: Mapping[str | None, ir.Shape | None]) -> None:
+    """Let open dims of outputs have the names that `stated` gives them by the name of the output."""
+    symbols = _symbols(graph)
+    for value in graph.outputs:
+        if value.shape is not None:
+            value.shape = _merged(stated.get(value.name), value.shape, symbols)
 
 
 def _merged(old: ir.Shape | None, new: ir.Shape, symbols: set[int | str]) -> ir.Shape:

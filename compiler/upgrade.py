@@ -110,7 +110,7 @@ def default_opset(model: onnx.ModelProto) -> int:
 
 def completed(data: bytes) -> bytes:
     """The serialized model with inferred shapes in which dims that onnx leaves open have names, where they follow."""
-    return bytes(_complete(infer(onnx.load_from_string(data))).SerializeToString())
+    return bytes(_complete(infer(onnx.load_from_string(data)), adopt=False).SerializeToString())
 
 
 def infer(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -217,6 +217,8 @@ def _by_decomposition(model: onnx.ModelProto, target: int) -> onnx.ModelProto:
     for node in newer:
         _fill_defaults(node, opset)
     names = [("", node.op_type) for node in newer]
+    types = [onnx.helper.make_tensor_value_info(t.name, t.data_type, t.dims) for t in complete.graph.initializer]
+    complete.graph.value_info.extend(types)  # the inliner looks for them there
     return _by_label(onnx.inliner.inline_selected_functions(complete, names, False, True), target)
 
 
@@ -235,15 +237,19 @@ def _exists(op: str, opset: int) -> bool:
         return False
 
 
-def _complete(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Name the dims that onnx left open with symbols, as far as symbolic inference can tell them."""
+def _complete(model: onnx.ModelProto, adopt: bool = True) -> onnx.ModelProto:
+    """Name the dims that onnx left open with symbols, as far as symbolic inference can tell them.
+
+    To `adopt` the names that outputs declare takes longer than all else.
+    """
     if _is_complete(model):
         return model
     import onnx_ir
     from onnx_shape_inference import infer_symbolic_shapes  # type: ignore[import-untyped]
 
     try:
-        completed: onnx.ModelProto = onnx_ir.to_proto(infer_symbolic_shapes(onnx_ir.from_proto(model)))
+        found = infer_symbolic_shapes(onnx_ir.from_proto(model), adopt_declared_symbols=adopt)
+        completed: onnx.ModelProto = onnx_ir.to_proto(found)
         merged = _by_label(model, default_opset(model))
         _merge(merged, completed)
         infer(merged)

@@ -57,6 +57,29 @@ def test_a_wrong_result_is_found(before: str, after: str, message: str) -> None:
         proof.prove(model(f"{head} {{ {before} }}"), model(f"{head} {{ {after} }}"))
 
 
+@pytest.mark.parametrize(
+    ("graph", "dims"),
+    [
+        ("(float[batch,3] x) => (float[other,3] y) { y = Relu(x) }", ("batch", 3)),
+        ("(float[batch,3] x) => (int64[2,found] y) { y = NonZero(x) }", (2, "found")),
+        ("(float[batch,3] x) => (int64[2,unk__7] y) { y = NonZero(x) }", (2, "unk__7")),
+        (
+            """(float[batch,4] x, bool c) => (float[rows,4] y) { y = If(c) <
+               then_branch = a () => (float[m,4] t) { t = Identity(x) },
+               else_branch = b () => (float[n,4] e) <int64[2] to = {-1, 4}> { e = Reshape(x, to) }> }""",
+            ("rows", 4),
+        ),
+    ],
+)
+@pytest.mark.parametrize("opset", [13, 21])
+def test_names_of_open_dims_are_kept(graph: str, dims: tuple[int | str, ...], opset: int, tmp_path: Path) -> None:
+    """Those of an input where an output has its dims, else those that the file gives the output."""
+    text = f'<ir_version: 8, opset_import: ["" : {opset}]>\ng {graph}'
+    onnx.save(onnx.parser.parse_model(text), tmp_path / "model.onnx")
+    made = pipeline.prepare(tmp_path / "model.onnx", proof=False, goal=pipeline.Goal()).model
+    assert ir.shape(made.graph.outputs[0]) == dims
+
+
 def test_a_wrong_integer_is_found() -> None:
     head = "g (int32[N,3] x) => (int32[N,3] y)"
     with pytest.raises(EffcError, match=r"output 'y'.*values"):
