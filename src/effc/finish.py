@@ -101,7 +101,8 @@ def _backend(package: Artifact) -> base.Sealing:
     try:
         base.require(backend)
     except EffcError as error:
-        raise type(error)(error.what, where=where, hint=backend.missing() or "") from error
+        error.where, error.hint = where, backend.missing() or ""
+        raise
     return backend
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Set
+from pathlib import Path
 
 import numpy as np
 import onnx.parser
 import pytest
 
-from effc.compiler import bisect, ir, phase
+from effc.cli.main import main
+from effc.compiler import bisect, ir, phase, pipeline
 from effc.compiler.apart import Apart
 from effc.compiler.passes import SIMPLIFY
 from effc.compiler.phase import Phase, Step, StepRecord
@@ -95,6 +97,21 @@ def test_what_no_step_has_done_is_raised() -> None:
 
     with pytest.raises(EffcError, match="never"):
         bisect.prove_steps(make, finish)
+
+
+def test_a_model_that_too_many_steps_break_on_is_told_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command says where and what in one line, and has no traceback."""
+    steps = tuple(Step(f"broken {index}", broken) for index in range(bisect.MOST_FAULTS + 1))
+    monkeypatch.setattr(pipeline, "simplification", lambda *args, **kwargs: (Phase("bad", steps),))
+    path = tmp_path / "given.onnx"
+    path.write_bytes(ir.to_bytes(source()))
+    assert main(["simplify", str(path), str(tmp_path / "out.onnx"), "--no-proof"]) == 1
+    told = capsys.readouterr().err
+    assert f"{path} step 'broken {bisect.MOST_FAULTS}': KeyError: 'what was looked for'" in told
+    assert "Traceback" not in told
+    assert not (tmp_path / "out.onnx").exists()
 
 
 def test_a_bad_source_is_not_searched_for_bad_steps() -> None:

@@ -48,9 +48,8 @@ def test_inner_nodes_follow_the_node_that_holds_them(name: str) -> None:
 
 
 def test_functions_count_and_constants_do_not() -> None:
-    function = (
-        '<opset_import: ["" : 21], domain: "own"> f (x) => (y) { k = Constant <value_float = 1.0> () y = Add(x, k) }'
-    )
+    body = "f (x) => (y) { k = Constant <value_float = 1.0> () y = Add(x, k) }"
+    function = f'<opset_import: ["" : 21], domain: "own"> {body}'
     proto = onnx.parser.parse_model(f"{HEAD}g (float[1] x) => (float[1] y) {{ a = own.f(x) y = Exp(a) }}\n{function}")
     assert walk.op_counts(protos.of_model(proto)) == {"Add": 1, "Exp": 1, "f": 1}
 

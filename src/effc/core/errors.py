@@ -37,6 +37,11 @@ class EffcError(Exception):
         lines = [f"{self.where}: {self.what}" if self.where else self.what]
         return "\n".join(lines + ([f"  hint: {self.hint}"] if self.hint else []))
 
+    def place(self, where: str) -> None:
+        """Let it say where it was: a file before the node that it names, unless it names the file already."""
+        if where not in self.where:
+            self.where = brief(f"{where} {self.where}".strip())
+
     def __reduce__(self) -> tuple[object, ...]:
         return _restore, (type(self), self.__dict__, self.args)
 
