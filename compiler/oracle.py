@@ -45,11 +45,12 @@ _ORT_TYPES = {
 
 @dataclass(frozen=True)
 class Input:
-    """A graph input: dims are integers or symbol names."""
+    """A graph input: dims are integers or symbol names; random integers are from 0 to less than `below`."""
 
     name: str
     dtype: np.dtype[Any]
     shape: tuple[int | str, ...]
+    below: int = 8
 
 
 class Session:
@@ -139,7 +140,7 @@ def _random(entry: Input, seed: int, dims: Mapping[str, int]) -> Array:
     if entry.dtype.kind == "b":
         return random.integers(0, 2, shape).astype(np.bool_)
     if entry.dtype.kind in "iu":
-        return random.integers(0, 8, shape).astype(entry.dtype)
+        return random.integers(0, entry.below, shape).astype(entry.dtype)
     if entry.dtype.kind == "O":
         return random.integers(0, 8, shape).astype(np.str_).astype(np.object_)
     return random.standard_normal(shape).astype(entry.dtype)

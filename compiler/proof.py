@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
 
-from effc.compiler import oracle
+from effc.compiler import oracle, samples
 from effc.compiler.metrics import sqnr_db
+from effc.compiler.samples import Choice
+from effc.compiler.telling import merged, telling
 from effc.core import worker
 from effc.core.errors import BackendFailed, BadInput, EffcError
 
@@ -25,9 +26,8 @@ SEEDS = (0, 1)
 LEAST_SQNR_DB = 90.0
 LEAST_HALF_SQNR_DB = 40.0
 DEADLINE_S = 300.0
-_SIZES = (64, 96, 48, 32, 16, 224, 8, 7, 4, 3, 2, 1, 256, 512, 640, 1024, 4096, 16000)
-_ALONE = (512, 256, 64)
 _WANTED_SIZES = 2
+_MOST_FAILURES = 40
 _SATURATING = {"Sigmoid", "Softmax"}
 _LOGITS = "\0logits"
 
@@ -50,11 +50,14 @@ class Proof:
 
 
 Outputs = dict[str, object]
-Runs = list[tuple[dict[str, int], Outputs, Outputs]]
+Run = tuple[dict[str, int], Outputs, Outputs]
+Runs = list[Run]
 
 
 def prove(original: onnx.ModelProto | ir.Model, simplified: ir.Model, seeds: Sequence[int] = SEEDS) -> Proof:
     """Run both models in a child, on each seed and on two sizes of the symbolic dims, and compare what both give.
+
+    Integer inputs also take the numbers at which either graph may go another way, as far as the original runs so.
 
     Raises:
         EffcError: an output's SQNR is below 90 dB, or an output that is not float differs.
@@ -62,46 +65,88 @@ def prove(original: onnx.ModelProto | ir.Model, simplified: ir.Model, seeds: Seq
     """
     with tempfile.TemporaryDirectory(prefix="effc-proof-") as folder:
         paths = [Path(folder) / name for name in ("original.onnx", "simplified.onnx")]
-        _write(original, paths[0])
-        _write(simplified, paths[1])
-        inputs = {each.name: each for each in (*oracle.graph_inputs(original), *oracle.graph_inputs(simplified))}
+        written = [_write(model, path) for model, path in zip((original, simplified), paths, strict=True)]
+        told = merged(*(telling(model.graph) for model in written))
+        given = {each.name: each for each in (*oracle.graph_inputs(original), *oracle.graph_inputs(simplified))}
+        inputs = tuple(samples.within_tables(each, told) for each in given.values())
         names = [v.name or "" for v in simplified.graph.outputs]
         function = "effc.compiler.proof:run_both"
         try:
-            runs: Runs = worker.call(
-                function, *paths, (*inputs.values(),), tuple(seeds), stage="proof", deadline=DEADLINE_S
-            )
+            arguments = (*paths, inputs, tuple(seeds), samples.choices(inputs, told))
+            runs: Runs = worker.call(function, *arguments, stage="proof", deadline=DEADLINE_S)
         except BackendFailed as error:
             raise BadInput(f"ONNX Runtime cannot run the model: {error.what}", hint=error.hint) from error
     worst = {name: min(_output(name, a, b) for _, a, b in runs) for name in names}
     return Proof(min(worst.values(), default=math.inf), worst, tuple(seeds), tuple(dims for dims, _, _ in runs))
 
 
-def run_both(original: Path, simplified: Path, inputs: Sequence[oracle.Input], seeds: Sequence[int]) -> Runs:
-    """(dims, original's outputs, simplified's outputs) for each seed and size. Runs in the child."""
+def run_both(
+    original: Path, simplified: Path, inputs: Sequence[oracle.Input], seeds: Sequence[int], choices: Sequence[Choice]
+) -> Runs:
+    """(dims, original's outputs, simplified's outputs) for each seed and size, and each choice. Runs in the child."""
     try:
         before = _Traced.of(original)
     except EffcError as error:
         raise BadInput(f"ONNX Runtime cannot load the model: {error.what}", hint=error.hint) from error
-    after = _Traced.of(simplified)
-    runs: Runs = []
-    failure = "it has an input too large to try"
-    sizes = 0
-    for dims in _candidates(inputs):
-        try:
-            feeds = [oracle.seeded_feeds(inputs, seed, dims) for seed in seeds]
-            results = [before.run(each) for each in feeds]
-        except EffcError as error:
-            failure = error.what
-            continue
-        runs += [(dims, a, after.run(each)) for a, each in zip(results, feeds, strict=True)]
-        sizes += 1
-        if sizes == _WANTED_SIZES:
-            break
+    pair = _Pair(before, _Traced.of(simplified), inputs)
+    runs, failure = _drawn(pair, seeds)
+    runs += _chosen(pair, seeds[0], choices, [dims for dims, _, _ in runs])
     if not runs:
         hint = "fix the open dims with --shape, so that the model can be run; --no-proof goes on without"
         raise BadInput(f"ONNX Runtime cannot run the model: {failure}", hint=hint)
     return runs
+
+
+def _drawn(pair: _Pair, seeds: Sequence[int]) -> tuple[Runs, str]:
+    """Runs on the first two sizes that the original takes, each with every seed; and why it took no other."""
+    runs: Runs = []
+    failure, taken = "it has an input too large to try", 0
+    for dims in samples.sizes(pair.inputs):
+        try:
+            runs += [pair.run(dims, seed, Choice()) for seed in seeds]
+        except BadInput as error:
+            failure = error.what
+            continue
+        taken += 1
+        if taken == _WANTED_SIZES:
+            break
+    return runs, failure
+
+
+def _chosen(pair: _Pair, seed: int, choices: Sequence[Choice], known: list[dict[str, int]]) -> Runs:
+    """A run for each choice on the first size that the original takes then, those of other runs first."""
+    runs: Runs = []
+    failures = 0
+    for choice in choices:
+        for dims in (*known, *samples.sizes(pair.inputs)):
+            try:
+                runs.append(pair.run(dims, seed, choice))
+            except BadInput:
+                failures += 1
+                if failures == _MOST_FAILURES:
+                    return runs
+                continue
+            known = [dims, *known]
+            break
+    return runs
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """Both models, ready to run on the same inputs."""
+
+    before: _Traced
+    after: _Traced
+    inputs: Sequence[oracle.Input]
+
+    def run(self, dims: dict[str, int], seed: int, choice: Choice) -> Run:
+        """What both give. Raises BadInput where the original takes no such inputs."""
+        try:
+            feeds = samples.feeds(self.inputs, seed, dims, choice)
+            original = self.before.run(feeds)
+        except EffcError as error:
+            raise BadInput(error.what) from error
+        return dims, original, self.after.run(feeds)
 
 
 @dataclass(frozen=True)
@@ -128,29 +173,14 @@ class _Traced:
         return found | {name + _LOGITS: found[inner] for name, inner in self.logits.items()}
 
 
-def _candidates(inputs: Sequence[oracle.Input]) -> Iterator[dict[str, int]]:
-    """Sizes for symbols: those on axis 0 are batches of 1 and 2, all others share one size, or one has it alone."""
-    symbols = sorted({d for entry in inputs for d in entry.shape if isinstance(d, str)})
-    batch = {entry.shape[0] for entry in inputs if entry.shape and isinstance(entry.shape[0], str)}
-    inner = [s for s in symbols if s not in batch]
-    if not symbols:
-        yield {}
-    elif not inner:
-        yield from ({s: size for s in symbols} for size in (1, 2, 3, 4))
-    else:
-        for count, size in enumerate(_SIZES):
-            yield {s: 1 + count % 2 if s in batch else size for s in symbols}
-        for large, size in product(inner, _ALONE):
-            yield {s: size if s == large else 1 for s in symbols}
-
-
-def _write(model: onnx.ModelProto | ir.Model, path: Path) -> None:
-    """Weights that lie in files stay there."""
+def _write(model: onnx.ModelProto | ir.Model, path: Path) -> onnx.ModelProto:
+    """Write and give the model; weights that lie in files stay there."""
     if not isinstance(model, onnx.ModelProto):
         from effc.compiler import stored
 
         model = stored.sketch(model, path.with_suffix(".data"))
     path.write_bytes(model.SerializeToString())
+    return model
 
 
 def _output(name: str, original: Outputs, simplified: Outputs) -> float:
