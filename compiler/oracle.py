@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -32,6 +33,7 @@ _UNPACKED_FROM = 256 << 20
 MAX_FEED_ELEMENTS = 1 << 26
 _SYMBOL_SIZE = 2
 _NO_KERNEL = ("NOT_IMPLEMENTED", "not supported", "not implemented", "to MLDataType")
+_TOO_LARGE = re.compile(r"running (\w+) node\. Name:'([^']*)'.*buffer of size (\d+)", re.DOTALL)
 _ORT_TYPES = {
     "float16": np.float16,
     "float": np.float32,
@@ -82,7 +84,7 @@ class Session:
             if self._ort and any(text in str(error) for text in _NO_KERNEL):
                 self._ort, self._engine = None, _reference(self._source)
                 return self.run(feeds)
-            raise EffcError(_first_line(error), where=STAGE if self._ort else "onnx.reference") from error
+            raise EffcError(_reason(error), where=STAGE if self._ort else "onnx.reference") from error
         return dict(zip(self._names, results, strict=False))
 
 
@@ -235,6 +237,14 @@ def _proto_input(value: onnx.ValueInfoProto) -> Input:
     dims = tuple(d.dim_value if d.dim_value > 0 else (d.dim_param or "?") for d in tensor.shape.dim)
     known = tensor.elem_type in onnx.helper.get_all_tensor_dtypes()
     return Input(value.name, onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type if known else 1), dims)
+
+
+def _reason(error: Exception) -> str:
+    """Why a run failed: the node where memory ran out, else what the runtime says."""
+    if (found := _TOO_LARGE.search(str(error))) is None:
+        return _first_line(error)
+    op, name, size = found.groups()
+    return f"{op} {name!r} needs {int(size) / 1e9:.1f} GB at once, and there is not so much memory"
 
 
 def _first_line(error: Exception) -> str:

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx
 
-from effc.compiler import oracle, samples
+from effc.compiler import mapped, oracle, samples
 from effc.compiler.metrics import sqnr_db
 from effc.compiler.samples import Choice
 from effc.compiler.telling import merged, telling
 from effc.core import worker
 from effc.core.errors import BackendFailed, BadInput, EffcError
+from effc.core.host import memory_mb
+from effc.core.limits import DATA, limited
 
 if TYPE_CHECKING:
     from effc.compiler import ir
@@ -28,6 +30,10 @@ LEAST_HALF_SQNR_DB = 40.0
 DEADLINE_S = 300.0
 _WANTED_SIZES = 2
 _MOST_FAILURES = 40
+_LEAST_MEMORY = 2 << 30
+_COPIES = 2
+"""How often both models may lie in memory: as they are, and in the layout that kernels like best."""
+_HINT = "--no-proof goes on without"
 _SATURATING = {"Sigmoid", "Softmax"}
 _LOGITS = "\0logits"
 
@@ -72,27 +78,50 @@ def prove(original: onnx.ModelProto | ir.Model, simplified: ir.Model, seeds: Seq
         names = [v.name or "" for v in simplified.graph.outputs]
         function = "effc.compiler.proof:run_both"
         try:
-            arguments = (*paths, inputs, tuple(seeds), samples.choices(inputs, told))
-            runs: Runs = worker.call(function, *arguments, stage="proof", deadline=DEADLINE_S)
+            plan = Plan(inputs, tuple(seeds), samples.choices(inputs, told), memory(_bytes(written)))
+            runs: Runs = worker.call(function, *paths, plan, stage="proof", deadline=DEADLINE_S)
         except BackendFailed as error:
-            raise BadInput(f"ONNX Runtime cannot run the model: {error.what}", hint=error.hint) from error
+            raise BadInput(f"ONNX Runtime cannot run the model: {error.what}", hint=error.hint or _HINT) from error
     worst = {name: min(_output(name, a, b) for _, a, b in runs) for name in names}
     return Proof(min(worst.values(), default=math.inf), worst, tuple(seeds), tuple(dims for dims, _, _ in runs))
 
 
-def run_both(
-    original: Path, simplified: Path, inputs: Sequence[oracle.Input], seeds: Sequence[int], choices: Sequence[Choice]
-) -> Runs:
+@dataclass(frozen=True)
+class Plan:
+    """What is run, and the bytes that the child may hold."""
+
+    inputs: tuple[oracle.Input, ...]
+    seeds: tuple[int, ...]
+    choices: tuple[Choice, ...]
+    memory: int
+
+
+def memory(size: int) -> int:
+    """Bytes that the child may hold for models of so many bytes together: half of the machine beside them."""
+    return max(_LEAST_MEMORY, (memory_mb() or 0) * 1_000_000 // 2) + _COPIES * size
+
+
+def _bytes(models: Sequence[onnx.ModelProto]) -> int:
+    return sum(model.ByteSize() + mapped.referred(model.graph.initializer) for model in models)
+
+
+def run_both(original: Path, simplified: Path, plan: Plan) -> Runs:
     """(dims, original's outputs, simplified's outputs) for each seed and size, and each choice. Runs in the child."""
+    with limited(plan.memory, DATA):
+        return _runs(original, simplified, plan)
+
+
+def _runs(original: Path, simplified: Path, plan: Plan) -> Runs:
     try:
         before = _Traced.of(original)
     except EffcError as error:
         raise BadInput(f"ONNX Runtime cannot load the model: {error.what}", hint=error.hint) from error
-    pair = _Pair(before, _Traced.of(simplified), inputs)
-    runs, failure = _drawn(pair, seeds)
-    runs += _chosen(pair, seeds[0], choices, [dims for dims, _, _ in runs])
+    pair = _Pair(before, _Traced.of(simplified), plan.inputs)
+    runs, failure = _drawn(pair, plan.seeds)
+    runs += _chosen(pair, plan.seeds[0], plan.choices, [dims for dims, _, _ in runs])
     if not runs:
-        hint = "fix the open dims with --shape, so that the model can be run; --no-proof goes on without"
+        is_open = any(isinstance(dim, str) for entry in plan.inputs for dim in entry.shape)
+        hint = f"fix the open dims with --shape, so that the model can be run; {_HINT}" if is_open else _HINT
         raise BadInput(f"ONNX Runtime cannot run the model: {failure}", hint=hint)
     return runs
 
@@ -146,6 +175,8 @@ class _Pair:
             original = self.before.run(feeds)
         except EffcError as error:
             raise BadInput(error.what) from error
+        except MemoryError as error:
+            raise BadInput(f"its inputs take too much memory: {error}") from error
         return dims, original, self.after.run(feeds)
 
 

@@ -7,9 +7,7 @@ take the build with it.
 from __future__ import annotations
 
 import re
-import resource
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TypeVar
 
 import onnx
@@ -20,6 +18,7 @@ import onnx.version_converter
 from onnx import TensorProto
 
 from effc.core.errors import BadInput, brief
+from effc.core.limits import limited
 
 MEMORY_LIMIT = 3 << 29
 _COPIES = 8
@@ -57,7 +56,7 @@ def upgrade(data: bytes, target: int, named: bool = True) -> bytes:
     Dims that onnx leaves open are `named` by symbolic inference where it is asked for, else by `completed` later.
     `where` of what it raises is the node, if one is known. Raises BadInput.
     """
-    with _limited(MEMORY_LIMIT + _COPIES * len(data)):
+    with limited(MEMORY_LIMIT + _COPIES * len(data)):
         model = _upgraded(onnx.load_from_string(data), target)
         if named:
             model = _complete(model)
@@ -89,18 +88,6 @@ def checked(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def _check(model: onnx.ModelProto) -> None:
     _attempt(lambda: onnx.checker.check_model(model), "the ONNX checker refuses it")
-
-
-@contextmanager
-def _limited(size: int) -> Iterator[None]:
-    """Let allocations fail that would take this process beyond `size` bytes of addresses."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    given = [limit for limit in (soft, hard) if limit != resource.RLIM_INFINITY]
-    resource.setrlimit(resource.RLIMIT_AS, (min([size, *given]), hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 def default_opset(model: onnx.ModelProto) -> int:
@@ -218,8 +205,11 @@ def _by_decomposition(model: onnx.ModelProto, target: int) -> onnx.ModelProto:
         _fill_defaults(node, opset)
     names = [("", node.op_type) for node in newer]
     types = [onnx.helper.make_tensor_value_info(t.name, t.data_type, t.dims) for t in complete.graph.initializer]
-    complete.graph.value_info.extend(types)  # the inliner looks for them there
-    return _by_label(onnx.inliner.inline_selected_functions(complete, names, False, True), target)
+    left_out = onnx.helper.make_tensor_value_info("", TensorProto.FLOAT, None)
+    complete.graph.value_info.extend([*types, left_out])  # the inliner looks for every input there
+    inlined = onnx.inliner.inline_selected_functions(complete, names, False, True)
+    inlined.graph.value_info.remove(left_out)
+    return _by_label(inlined, target)
 
 
 def _fill_defaults(node: onnx.NodeProto, opset: int) -> None:

@@ -36,7 +36,7 @@ def forbidden_skips(terminal: pytest.TerminalReporter) -> list[str]:
 def no_memory_limit() -> Iterator[None]:
     """The frontend's limit is for the child that it starts: here it would hold for all that follows."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(upgrade, "_limited", nullcontext)
+        patch.setattr(upgrade, "limited", nullcontext)
         yield
 
 

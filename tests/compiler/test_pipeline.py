@@ -106,6 +106,35 @@ def test_a_model_that_cannot_run_is_bad_input(tmp_path: Path) -> None:
         pipeline.prepare(path)
 
 
+@pytest.mark.parametrize("proved", [True, False])
+def test_absurd_sizes_end_in_an_error(proved: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tensor of 1 GiB in a child that may hold half of it."""
+    monkeypatch.setattr(proof, "memory", lambda size: 1 << 29)
+    body = "a = Expand(x, s) b = Exp(a) y = ReduceMax<keepdims = 1>(b)"
+    head = '<ir_version: 10, opset_import: ["" : 21]>\ng (float[1,1] x) => (float[1,1] y)'
+    path = tmp_path / "absurd.onnx"
+    onnx.save(onnx.parser.parse_model(f"{head} <int64[2] s = {{16384, 16384}}> {{ {body} }}"), str(path))
+    if not proved:
+        assert pipeline.prepare(path, proof=False).proof is None
+        return
+    with pytest.raises(BadInput, match=r"absurd\.onnx: .*Expand.* needs 1\.1 GB") as caught:
+        pipeline.prepare(path)
+    assert "--no-proof" in caught.value.hint
+
+
+def test_a_crash_of_the_runtime_ends_in_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here one whose stack and libraries find no room at all."""
+    monkeypatch.setattr(proof, "memory", lambda size: 1 << 20)
+    with pytest.raises(BadInput, match="ONNX Runtime cannot") as caught:
+        pipeline.prepare(FIXTURES / "mnist_minimobile.onnx")
+    assert caught.value.where == str(FIXTURES / "mnist_minimobile.onnx")
+
+
+@pytest.mark.parametrize("size", [0, 3 << 30])
+def test_the_proof_may_hold_both_models(size: int) -> None:
+    assert proof.memory(size) >= (2 << 30) + 2 * size
+
+
 def test_phases_and_steps_have_names_of_their_own() -> None:
     for phase in SIMPLIFY:
         names = [step.name for step in phase.steps]
