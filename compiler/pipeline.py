@@ -181,7 +181,8 @@ class _Work:
         if self.goal is None or self.goal.growth is None:
             return None
         bare = skeleton(model)
-        nodes = bare.ByteSize() - sum(info.ByteSize() for info in bare.graph.value_info)
+        weights = sum(len(tensor.raw_data) for tensor in bare.graph.initializer)
+        nodes = bare.ByteSize() - weights - sum(info.ByteSize() for info in bare.graph.value_info)
         return int((1 + self.goal.growth) * self.bytes) - int(nodes)
 
     def _phases(self, budget: int | None) -> tuple[phase.Phase, ...]:

@@ -37,6 +37,17 @@ def ops(model: ir.Model) -> list[str]:
     return [node.op_type for node in model.graph]
 
 
+def assert_rule(
+    text: str, weights: Mapping[str, tuple[int, ...]], after: Sequence[str], phases: Sequence[phase.Phase] = SIMPLIFY
+) -> ir.Model:
+    """The model of the text has these ops when it is simplified, and gives the same; the simplified model."""
+    proto = build(text, weights)
+    model = simplified(proto, phases)
+    assert sorted(ops(model)) == sorted(after)
+    assert_equal(proto, model)
+    return model
+
+
 def assert_equal(proto: onnx.ModelProto, model: ir.Model, least: float = 110.0) -> None:
     for size in (1, 3):
         dims = {d: size for entry in oracle.graph_inputs(proto) for d in entry.shape if isinstance(d, str)}

@@ -15,6 +15,8 @@ from effc.compiler.passes import (
     fold,
     fuse,
     hard,
+    products,
+    resizes,
     rows,
     symbols,
     transposes,
@@ -28,14 +30,16 @@ _ROUNDS = 10
 
 def _phases(folding: tuple[Step, ...], fusing: tuple[Step, ...]) -> tuple[Phase, ...]:
     normalize = (
+        cleanup.DEAD_CODE,
         *canonicalize.STEPS,
         *branches.STEPS,
         *chains.STEPS,
         *hard.STEPS,  # before their constants go into others
         *constants.STEPS,
         *symbols.STEPS,
+        *resizes.STEPS,
         *folding,
-        *cleanup.EARLY,
+        cleanup.SHARED_WEIGHTS,
     )
     return (
         Phase("canonicalize", normalize, _ROUNDS, by_round=True),
@@ -58,7 +62,7 @@ def simplification(opset: int, *, evaluate: fold.Evaluator = fold.here, budget: 
     larger = Phase("compose", (*compose.STEPS, *cleanup.STEPS), _ROUNDS, by_round=True)
     last = Phase(
         "last",
-        (*factors.STEPS, *rows.STEPS, *chains.LATE_STEPS, *canonicalize.STEPS, *cleanup.STEPS),
+        (*factors.STEPS, *rows.STEPS, *products.STEPS, *chains.LATE_STEPS, *canonicalize.STEPS, *cleanup.STEPS),
         _ROUNDS,
         by_round=True,
     )

@@ -1,57 +1,77 @@
-"""Control flow that is known: If with a constant condition is its branch."""
+"""Control flow that is known: If with a constant condition is its branch, Loop that runs once or never its body."""
 
 from __future__ import annotations
 
+import numpy as np
+
 from effc.compiler import ir
-from effc.compiler.passes.rewrite import each, graph_of
+from effc.compiler.passes import shapes
+from effc.compiler.passes.inline import inlined, stand_in
+from effc.compiler.passes.rewrite import constant, each, graph_of, input_at
 from effc.compiler.phase import Step
 
 
 def known_branch(node: ir.Node) -> bool:
-    """If(true) is its then_branch, If(false) its else_branch, put in the node's place."""
-    condition = ir.const(node.inputs[0])
-    if condition is None or condition.size != 1:
+    """If(true) is its then_branch, If(false) its else_branch."""
+    condition = _bool(node.inputs[0])
+    if condition is None:
         return False
-    branch = node.attributes["then_branch" if condition.ravel()[0] else "else_branch"].as_graph()
-    graph, outputs = graph_of(node), list(branch.outputs)
-    branch.outputs.clear()
-    _move_constants(branch, graph)
-    inner = list(branch)
-    branch.remove(inner)
-    graph.insert_before(node, inner)
-    for made in inner:
-        for value in made.outputs:
-            value.name = ir.fresh_name(graph, value.name or made.op_type)
-    for old, new in zip(list(node.outputs), outputs, strict=True):
-        _pass_on(node, old, new)
-    for attribute in ("then_branch", "else_branch"):
-        ir.empty(node.attributes[attribute].as_graph())
-    ir.remove(graph, [node])
-    return True
+    branch = node.attributes["then_branch" if condition else "else_branch"].as_graph()
+    return stand_in(node, inlined(node, branch))
 
 
-def _move_constants(branch: ir.Graph, graph: ir.Graph) -> None:
-    for value in list(branch.initializers.values()):
-        moved = ir.Value(
-            name=ir.fresh_name(graph, value.name or "constant"),
-            type=value.type,
-            shape=value.shape,
-            const_value=value.const_value,
-        )
-        graph.register_initializer(moved)
-        ir.replace_uses(value, moved)
+def idle_loop(node: ir.Node) -> bool:
+    """Loop(0, ..) and Loop(.., false, ..) give the initial values; what they gather has no form without them."""
+    initial = list(node.inputs[2:])
+    if _turns(node) != 0 or len(initial) != len(node.outputs) or None in initial:
+        return False
+    return stand_in(node, [value for value in initial if value is not None])
 
 
-def _pass_on(node: ir.Node, old: ir.Value, new: ir.Value) -> None:
-    """Let what the branch gives take an output's place; a graph output must be made by a node, and be no other."""
-    if new.type is None:
-        new.type = old.type
-    if old.is_graph_output() and (new.producer() is None or new.is_graph_output() or new.graph is not node.graph):
-        copy = ir.node("Identity", [new])
-        graph_of(node).insert_before(node, copy)
-        copy.outputs[0].name = ir.fresh_name(graph_of(node), f"{old.name}_branch")
-        new = copy.outputs[0]
-    ir.replace_uses(old, new)
+def single_loop(node: ir.Node) -> bool:
+    """Loop(1, true, ..) is its body, and so is one whose body ends it; what it gathers gets a first axis of 1."""
+    if _turns(node) != 1 or None in node.inputs[2:]:
+        return False
+    body = node.attributes["body"].as_graph()
+    turn, going = (constant(node, *named) for named in (("turn", np.array(0)), ("going", np.array(True))))
+    _, *made = inlined(node, body, [turn, going, *(v for v in node.inputs[2:] if v is not None)])
+    carried = len(node.inputs) - 2
+    return stand_in(node, [*made[:carried], *(_gathered(node, value) for value in made[carried:])])
 
 
-STEPS = (Step("known branches", each(known_branch, "If")),)
+def _turns(node: ir.Node) -> int | None:
+    """How often a Loop runs, where that is known to be once or never.
+
+    Without a condition what its body says of going on counts for nothing.
+    """
+    limit, condition = (input_at(node, index) for index in (0, 1))
+    most, going = ir.const(limit), _bool(condition)
+    if going is False or (most is not None and most.item() <= 0):
+        return 0
+    if condition is not None and going is None:
+        return None
+    ends = condition is not None and shapes.known(node.attributes["body"].as_graph().outputs[0]) == (0,)
+    once = (most is not None and most.item() == 1) or (ends and (limit is None or most is not None))
+    return 1 if once else None
+
+
+def _gathered(node: ir.Node, value: ir.Value) -> ir.Value:
+    """The value with a first axis of 1."""
+    made = ir.node("Unsqueeze", [value, constant(node, "axis", np.zeros(1, np.int64))])
+    graph_of(node).insert_before(node, made)
+    made.outputs[0].name = ir.fresh_name(graph_of(node), f"{value.name}_gathered")
+    made.outputs[0].type = value.type
+    return made.outputs[0]
+
+
+def _bool(value: ir.Value | None) -> bool | None:
+    """A constant boolean, None for anything else."""
+    array = ir.const(value)
+    return None if array is None or array.size != 1 else bool(array.item())
+
+
+STEPS = (
+    Step("known branches", each(known_branch, "If")),
+    Step("loops that never run", each(idle_loop, "Loop")),
+    Step("loops that run once", each(single_loop, "Loop")),
+)

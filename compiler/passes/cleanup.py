@@ -1,10 +1,11 @@
-"""What nothing uses goes, what is computed twice is computed once, equal weights are shared."""
+"""What nothing uses goes, equal weights are shared, what is computed twice is computed once."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 
 from effc.compiler import ir
+from effc.compiler.passes import common
 from effc.compiler.phase import Step
 
 _GLIMPSED = 16
@@ -14,15 +15,6 @@ def dead_code(model: ir.Model) -> bool:
     """Drop nodes and initializers that no output needs."""
     weights = len(model.graph.initializers)
     return ir.prune_all(model) or len(model.graph.initializers) < weights
-
-
-def common_subexpressions(model: ir.Model) -> bool:
-    """f(x), f(x) is one f(x): same op, attributes and inputs. Random ops are left alone."""
-    from onnx_ir.passes.common import CommonSubexpressionEliminationPass
-
-    before = len(model.graph)
-    CommonSubexpressionEliminationPass()(model)
-    return len(model.graph) < before
 
 
 def shared_weights(model: ir.Model) -> bool:
@@ -63,7 +55,9 @@ def _content(value: ir.Value) -> bytes:
     return b"" if value.const_value is None else value.const_value.tobytes()
 
 
-EARLY = (Step("dead code", dead_code), Step("shared weights", shared_weights))
+DEAD_CODE = Step("dead code", dead_code)
+SHARED_WEIGHTS = Step("shared weights", shared_weights)
+EARLY = (DEAD_CODE, SHARED_WEIGHTS)
 """What may run before convolutions have taken in what follows them: of two equal ones each needs to be read once."""
 
-STEPS = (*EARLY, Step("common subexpressions", common_subexpressions))
+STEPS = (*EARLY, *common.STEPS)

@@ -104,6 +104,30 @@ def of_negative(node: ir.Node) -> bool:
     return first is not None and replace(node, "Sub", [b, first.inputs[0]])
 
 
+def negated(node: ir.Node) -> bool:
+    """-(x * c) and (-x) * c are x * (-c) for a constant c of floats, and so for quotients of both kinds."""
+    product, minus = (node, None) if node.op_type in _FACTORS else (maker(node.inputs[0], *_FACTORS), node)
+    if product is None or not is_float(node.outputs[0]) or (minus is node and not is_private(product.outputs[0])):
+        return False
+    inputs = list(product.inputs)
+    slot = next((i for i, value in enumerate(inputs) if ir.const(value) is not None), None)
+    array = None if slot is None else ir.const(inputs[slot])
+    if slot is None or array is None or ir.is_splat(array) or not _is_own(inputs[slot], array):
+        return False
+    if minus is None:
+        minus = maker(inputs[1 - slot], "Neg")
+        if minus is None or not is_private(minus.outputs[0]):
+            return False
+        inputs[1 - slot] = minus.inputs[0]
+    inputs[slot] = constant(node, "negative", np.negative(array))
+    return replace(node, product.op_type, inputs)
+
+
+def _is_own(value: ir.Value | None, array: ir.Array) -> bool:
+    """Whether another constant in the place of this one takes no room."""
+    return array.nbytes <= _SMALL_BYTES or (value is not None and len(value.uses()) == 1)
+
+
 def by_reciprocal(node: ir.Node) -> bool:
     """a * (1 / b) is a / b, for 1 / b as Reciprocal or as Div."""
     for a, other in (node.inputs, reversed(node.inputs)):
@@ -207,6 +231,7 @@ STEPS = (
     Step("constants in a row", each(constants, *_FACTORS, *_TERMS)),
     Step("undone twice", each(undone, "Neg", "Not", "Reciprocal", "Abs", "Ceil", "Floor", "Round", "Sign")),
     Step("negatives", each(of_negative, "Neg", *_TERMS)),
+    Step("negative constants", each(negated, "Neg", *_FACTORS)),
     Step("reciprocals", each(by_reciprocal, "Mul")),
     Step("chained casts", each(cast_chain, "Cast")),
     Step("known choices", each(where_known, "Where")),

@@ -12,7 +12,7 @@ import onnx_ir
 
 from effc.compiler import ir, stored, walk
 from effc.compiler.passes import moves, room, shapes
-from effc.compiler.passes.rewrite import QUANTIZE_OPS, each, graph_of, is_standard, nodes
+from effc.compiler.passes.rewrite import QUANTIZE_OPS, RANDOM_OPS, each, graph_of, is_standard, nodes
 from effc.compiler.phase import Step
 from effc.core.errors import EffcError
 
@@ -24,12 +24,11 @@ MAX_GROWTH_BYTES = 1 << 20
 MAX_SPLAT_BYTES = 1 << 31
 MAX_PASSED_BYTES = 1 << 26
 """What is computed in one go; it lies in memory several times on its way."""
+_SHARE = 100
+"""A Cast may make a weight larger by the hundredth part of all weights."""
 MAX_TEMPORARY_BYTES = 1 << 26
 """A tensor that is computed on the way may be larger than what it is computed of by this much."""
 
-_RANDOM_OPS = frozenset(
-    {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial", "Dropout"}
-)
 _MOVES = frozenset({"Cast", "Expand", "Flatten", "Identity", "Reshape", "Squeeze", "Tile", "Transpose", "Unsqueeze"})
 """Ops that make a splat of a splat: every element of their result is one of their first input."""
 
@@ -104,17 +103,29 @@ def _foldable(model: ir.Model, budget: int | None) -> tuple[list[ir.Node], bool]
     found: list[ir.Node] = []
     ready: set[ir.Value] = set()
     left, postponed = MAX_PASSED_BYTES, False
+    held = None if budget is None else stored_bytes(model)
     for node in nodes(model.graph):
         known = all(v is None or v in ready or ir.const(v) is not None for v in node.inputs)
-        if known and _may_fold(node) and _is_moderate(node):
+        if known and _may_fold(node) and _is_moderate(node) and not (held and _is_compact(node, held)):
             if (passed := _passed(node)) > left:
                 postponed |= passed <= MAX_PASSED_BYTES
                 continue
             left -= passed
             found.append(node)
             ready.update(node.outputs)
-    wanted = MAX_GROWTH_BYTES if budget is None else budget - stored_bytes(model)
+    wanted = MAX_GROWTH_BYTES if budget is None or held is None else budget - held
     return (room.fitting(found, wanted) if found else []), postponed
+
+
+def _is_compact(node: ir.Node, held: int) -> bool:
+    """Whether a Cast is all that tells a narrow weight from one that would make all weights much larger.
+
+    Such stay narrow whatever room there is in the file: that others went is no reason to store these twice as wide.
+    """
+    if node.op_type != "Cast" or ir.const(node.inputs[0]) is None:
+        return False
+    narrow, wide = (room.bytes_of(v) or 0 for v in (*node.inputs, *node.outputs) if v is not None)
+    return (wide - narrow) * _SHARE > held
 
 
 def _passed(node: ir.Node) -> int:
@@ -132,7 +143,7 @@ def _is_moderate(node: ir.Node) -> bool:
 
 
 def _may_fold(node: ir.Node) -> bool:
-    if not is_standard(node) or node.op_type in QUANTIZE_OPS | _RANDOM_OPS or not node.inputs:
+    if not is_standard(node) or node.op_type in QUANTIZE_OPS | RANDOM_OPS or not node.inputs:
         return False
     if any(a.type in (onnx_ir.AttributeType.GRAPH, onnx_ir.AttributeType.GRAPHS) for a in node.attributes.values()):
         return False

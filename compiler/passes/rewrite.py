@@ -11,6 +11,9 @@ from effc.compiler.phase import Transform
 
 Rule = Callable[[ir.Node], bool]
 nodes = walk.everywhere
+RANDOM_OPS = frozenset(
+    {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial", "Dropout"}
+)
 QUANTIZE_OPS = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"})
 
 

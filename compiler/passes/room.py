@@ -9,8 +9,10 @@ import numpy as np
 
 from effc.compiler import ir
 
-NODE_BYTES = 64
-"""About what a node takes in a file."""
+_NODE_BYTES = 32
+"""The least that a node takes in a file beside its names."""
+_TENSOR_BYTES = 12
+"""The least that a constant takes in a file beside its name and elements."""
 _SMALL_BYTES = 1024
 """Constants up to this size do not join the nodes that read them: all of a model may read the same number."""
 
@@ -42,9 +44,10 @@ def _one_by_one(group: Sequence[ir.Node], room: int, taken: set[ir.Node]) -> int
         alone = _bytes_of(node) - sum(
             bytes_of(v) or 0 for v in set(node.inputs) if v is not None and len(v.uses()) == 1
         )
-        if all(maker is None or maker in taken for maker in inner) and alone - NODE_BYTES <= room:
+        growth = alone - _written(node)
+        if all(maker is None or maker in taken for maker in inner) and growth <= room:
             taken.add(node)
-            room -= alone - NODE_BYTES
+            room -= growth
     return room
 
 
@@ -80,7 +83,15 @@ def _growth(group: Sequence[ir.Node]) -> int:
     given = {v for node in group for v in node.inputs if v is not None and v.producer() not in inside}
     freed = {v for v in given if all(use.node in inside for use in v.uses()) and not v.is_graph_output()}
     size = sum(bytes_of(v) or 0 for v in made) - sum(bytes_of(v) or 0 for v in freed)
-    return size - NODE_BYTES * len(inside)
+    unnamed = freed | {v for node in group for v in node.outputs if v not in made}
+    names = sum(len(v.name or "") for v in unnamed) + _TENSOR_BYTES * (len(freed) - len(made))
+    return size - names - sum(_written(node) for node in inside)
+
+
+def _written(node: ir.Node) -> int:
+    """About what a node takes in a file, without the name of what it makes, which a constant may take over."""
+    names = (node.name, *(v.name for v in node.inputs if v is not None))
+    return _NODE_BYTES + sum(len(name or "") for name in names)
 
 
 def bytes_of(value: ir.Value) -> int | None:

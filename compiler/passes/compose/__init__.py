@@ -1,9 +1,19 @@
 """Several nodes become one larger op, where the opset has it: activations, reductions, normalizations, attention."""
 
-from effc.compiler.passes.compose import activations, attention, magnitudes, norms, piecewise, reductions, scales
+from effc.compiler.passes.compose import (
+    activations,
+    attention,
+    logistic,
+    magnitudes,
+    norms,
+    piecewise,
+    reductions,
+    scales,
+)
 
 STEPS = (
     *activations.STEPS,
+    *logistic.STEPS,
     *piecewise.STEPS,
     *reductions.STEPS,
     *magnitudes.STEPS,
