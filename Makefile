@@ -1,7 +1,7 @@
 # Every target sets up .venv by itself. Needs Python 3.11 or newer with its venv module; everything else comes from pip.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench bench-tvm bench-simplify clean
+.PHONY: help demo test check nightly bench bench-tvm bench-simplify clean
 
 BIN := .venv/bin
 STAMP := .venv/effc.stamp
@@ -35,6 +35,9 @@ check: $(STAMP) ## lint, format, types, layers
 	@$(BIN)/mypy --no-error-summary -p effc
 	@$(BIN)/lint-imports --no-logo > .venv/layers.log || { cat .venv/layers.log; exit 1; }
 	@echo "check: clean"
+
+nightly: $(STAMP) ## what takes too long for every change: random graphs by the thousand, each malformed file as a command
+	@EFFC_RANDOM_GRAPHS=2000 EFFC_MALFORMED=all $(BIN)/pytest tests/compiler/test_random_dags.py tests/compiler/test_malformed.py $(ARGS)
 
 bench: $(STAMP) ## time and score the suite of real models
 	@$(BIN)/python -m effc.verbs.suite $(ARGS)
