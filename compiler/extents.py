@@ -61,7 +61,10 @@ def magnitude(extent: Range) -> float:
 
 def _of_constant(value: ir.Value) -> Range | None:
     array = ir.const(value)
-    if array is None or array.dtype != np.float32 or not array.size or np.isnan(array).any():
+    if array is None or array.dtype != np.float32 or not array.size:
+        return None
+    array = ir.distinct(array)
+    if np.isnan(array).any():
         return None
     lo, hi = (float(np.clip(end, -_LARGEST, _LARGEST)) for end in (array.min(), array.max()))
     return Range(lo, hi)

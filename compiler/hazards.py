@@ -129,6 +129,7 @@ def _loss(array: ir.Array, form: Format, *, small: bool = True) -> str | None:
     Args:
         small: whether what is lost of small values counts.
     """
+    array = ir.distinct(array)
     size = max(float(array.max(initial=0.0)), -float(array.min(initial=0.0)))
     with np.errstate(over="ignore"):
         fits = np.isfinite(nearest(np.array(size), form.dtype.numpy()))

@@ -37,6 +37,10 @@ __all__ = [
 Array = NDArray[np.generic]
 INTERNAL_OPSET = 21
 INLINE_LIMIT = 1 << 31
+RANGE_PROPERTY = "effc.range"
+"""What a rewrite says in a value's metadata of the range that it will have (`calibration.collect`)."""
+NO_RANGE = "none"
+"""Said of a value that is to stay in floats whatever the precision."""
 
 _TAKEN: WeakKeyDictionary[Graph, set[str | None]] = WeakKeyDictionary()
 """Names that a graph's values have or had: to look at all values for each new one would take quadratic time."""
@@ -84,6 +88,11 @@ def retype(value: Value, dtype: DataType) -> None:
 def numpy_dtype(value: Value) -> np.dtype[np.generic] | None:
     """The value's element type as NumPy's, None where it is unknown."""
     return None if value.dtype is None else np.dtype(value.dtype.numpy())
+
+
+def tensor_type(kind: DataType) -> onnx_ir.TensorType:
+    """Of tensors with these elements."""
+    return onnx_ir.TensorType(kind)
 
 
 def info(value: Value) -> TensorInfo:
