@@ -19,7 +19,7 @@ from effc.compiler.ranges import Range
 from effc.core.cache import cache_folder
 from effc.core.errors import BadInput
 
-RANGE_PROPERTY = "effc.range"
+RANGE_PROPERTY = ir.RANGE_PROPERTY
 _FORMAT = 1
 _ACTIVATION_BYTES = 1 << 26
 _MAX_BATCH = 32
@@ -86,7 +86,7 @@ def stated_ranges(model: ir.Model) -> dict[str, Range]:
     """Ranges that a rewrite fixed with `effc.range` = `<lo>,<hi>`."""
     found = {}
     for name, text in _properties(model):
-        if not text.startswith("same:"):
+        if not text.startswith("same:") and text != ir.NO_RANGE:
             lo, _, hi = text.partition(",")
             found[name] = Range(float(lo), float(hi))
     return found
@@ -95,6 +95,11 @@ def stated_ranges(model: ir.Model) -> dict[str, Range]:
 def same_as(model: ir.Model) -> dict[str, str]:
     """Tensors that `effc.range` = `same:<name>` ties to another, with that name."""
     return {name: text.removeprefix("same:") for name, text in _properties(model) if text.startswith("same:")}
+
+
+def kept_float(model: ir.Model) -> frozenset[str]:
+    """Tensors that a rewrite wants in floats, with `effc.range` = `none`."""
+    return frozenset(name for name, text in _properties(model) if text == ir.NO_RANGE)
 
 
 def batch_size(model: ir.Model, dataset: Dataset) -> int:

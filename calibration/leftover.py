@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from effc.calibration.collect import stated_ranges
+from effc.calibration.collect import kept_float, stated_ranges
 from effc.calibration.plan import OTHER_FLOATS, has_weight, is_plain, make_plan
 from effc.calibration.scheme import Scheme
 from effc.calibration.settled import DQ, Q
@@ -60,7 +60,8 @@ def _kept(node: ir.Node, reason: str) -> Caution:
 
 def _quantized(model: ir.Model, scheme: Scheme) -> frozenset[ir.Node]:
     """The nodes that would run quantized, had every tensor been calibrated."""
-    ranges = {value.name: _ANY for value in ir.values(model.graph) if value.name}
+    floats = kept_float(model)
+    ranges = {value.name: _ANY for value in ir.values(model.graph) if value.name and value.name not in floats}
     return frozenset(make_plan(model, ranges, scheme).nodes)
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from effc.compiler import ir
-from effc.compiler.decompose import constant_affine, hard_sigmoid, hard_swish, scale_into_consumers
+from effc.compiler.decompose.activations import hard_sigmoid, hard_swish
+from effc.compiler.decompose.linear import constant_affine, scale_into_consumers
+from effc.compiler.decompose.scores import scores
 from effc.compiler.passes.rewrite import each
 from effc.compiler.phase import Phase, Step
 
@@ -35,7 +37,7 @@ def _pool(graph: ir.Graph, mean: ir.Node) -> None:
     value.name, value.type = ir.fresh_name(graph, name), mean.outputs[0].type
     dims = ir.shape(mean.inputs[0]) or ()
     value.shape = ir.Shape([*dims[:2], 1, 1])
-    value.metadata_props["effc.range"] = f"same:{mean.outputs[0].name}"
+    value.metadata_props[ir.RANGE_PROPERTY] = f"same:{mean.outputs[0].name}"
     graph.insert_before(mean, [pooled])
     axes = ir.initializer(graph, f"{name}_axes", np.array([2, 3], np.int64))
     ir.substitute(mean, ir.node("Squeeze", [value, axes]))
@@ -49,7 +51,7 @@ def undilated_averages(model: ir.Model) -> bool:
     return bool(stated)
 
 
-_RULES = (hard_sigmoid, hard_swish, constant_affine, scale_into_consumers)
+_RULES = (scores, hard_sigmoid, hard_swish, constant_affine, scale_into_consumers)
 
 INT8_PHASE = Phase(
     "ort-legalize",

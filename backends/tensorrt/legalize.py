@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from effc.compiler.decompose import gemm_form
+from effc.compiler.decompose.linear import gemm_form
+from effc.compiler.decompose.norms import layer_norm_moments
 from effc.compiler.passes.rewrite import Rule, each
 from effc.compiler.phase import Phase, Step
 from effc.compiler.trained import float_bias, signed
 from effc.core.target import Target
 
-_COMMON: tuple[Rule, ...] = (signed, float_bias)
+_COMMON: tuple[Rule, ...] = (signed, float_bias, layer_norm_moments)
 _QUANTIZED: tuple[Rule, ...] = (gemm_form,)
 
 

@@ -13,9 +13,14 @@ from effc.backends.tflite.layout import to_last
 from effc.backends.tflite.ops.windows import Window
 from effc.backends.tflite.trained import stored
 from effc.compiler import ir
-from effc.compiler.decompose import constant_affine, gemm_form, hard_sigmoid, hard_swish, scale_into_consumers
+from effc.compiler.decompose import activations, norms, reductions
+from effc.compiler.decompose.linear import constant_affine, gemm_form, scale_into_consumers
+from effc.compiler.decompose.scores import scores
 from effc.compiler.edit import Before
 from effc.compiler.passes import affine
+from effc.compiler.passes.compose.activations import GELU
+from effc.compiler.passes.compose.norms import layer_norm
+from effc.compiler.passes.forms import compose
 from effc.compiler.passes.rewrite import Rule, each, graph_of, only_reader
 from effc.compiler.phase import Phase, Step
 from effc.compiler.trained import signed
@@ -24,7 +29,10 @@ from effc.compiler.trained import signed
 def phases(precision: str) -> tuple[Phase, ...]:
     """The steps for a precision, in run order."""
     rules = (*_COMMON, *(_INT8 if precision == "int8" else ()), *_LATE)
-    return (Phase("tflite-legalize", tuple(Step(rule.__name__, each(rule)) for rule in rules), rounds=4),)
+    return (
+        Phase("tflite-recognize", _LARGER),
+        Phase("tflite-legalize", tuple(Step(rule.__name__, each(rule)) for rule in rules), rounds=4),
+    )
 
 
 def global_pool(node: ir.Node) -> bool:
@@ -182,8 +190,8 @@ def flatten_into_gemm(node: ir.Node) -> bool:
     last = before.op("Transpose", source, perm=list(to_last(len(dims) + 1)))
     node.replace_input_with(0, last)
     node.outputs[0].name = ir.fresh_name(graph_of(node), f"{node.outputs[0].name}_channels_last")
-    rows = weight[:, order] if transposed else weight[order]
-    product.replace_input_with(1, Before(product).const("rows", np.ascontiguousarray(rows)))
+    rows = weight if ir.is_splat(weight) else np.take(weight, order, axis=int(transposed))
+    product.replace_input_with(1, Before(product).const("rows", rows))
     return True
 
 
@@ -201,17 +209,34 @@ def _made_by_window(value: ir.Value) -> bool:
     return False
 
 
+_LARGER = (Step("gelu", compose(*GELU)), Step("layer normalization", each(layer_norm, "Sqrt", "Pow")))
+"""GELU is a builtin; how the parts of a normalization are computed is for us to say."""
 _BROADCASTING = frozenset({"Add", "Sub", "Mul", "Div", "Pow", "Max", "Min", "Where", "Equal", "Greater", "Less"})
 _COMMON: tuple[Rule, ...] = (
     stored,
     signed,
     global_pool,
     batch_norm,
-    hard_sigmoid,
+    activations.hard_sigmoid,
+    activations.mish,
+    activations.softplus,
+    activations.softsign,
+    activations.celu,
+    activations.scaled_elu,
+    activations.thresholded_relu,
+    activations.shrink,
+    norms.layer_norm,
+    norms.group_norm,
+    norms.instance_norm,
+    norms.mean_variance,
+    norms.lp_norm,
+    reductions.global_lp_pool,
+    reductions.reduced,
+    reductions.log_sum_exp,
     variadic,
     conv_1d,
     gemm_form,
     padded_average,
 )
-_INT8: tuple[Rule, ...] = (same_average, hard_swish, divide_by_constant)
+_INT8: tuple[Rule, ...] = (scores, same_average, activations.hard_swish, divide_by_constant)
 _LATE: tuple[Rule, ...] = (equal_ranks, constant_affine, scale_into_consumers, flatten_into_gemm)

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from effc.backends.tvm.plan.resize import is_plain, nearest, scale
 from effc.backends.tvm.plan.symbols import names
 from effc.compiler import ir
+from effc.compiler.decompose.activations import celu
+from effc.compiler.decompose.norms import layer_norm_moments, lp_norm
 from effc.compiler.edit import Before
 from effc.compiler.passes.rewrite import Rule, bypass, each, graph_of
 from effc.compiler.phase import Phase, Step
@@ -136,40 +138,6 @@ def one_hot(node: ir.Node) -> bool:
     return before.replace(before.op("Where", hit, on, off))
 
 
-def lp_normalization(node: ir.Node) -> bool:
-    """LpNormalization(x) is x / max(norm of x along the axis, the least positive number)."""
-    if node.op_type != "LpNormalization" or ir.numpy_dtype(node.outputs[0]) != np.float32:
-        return False
-    before = Before(node)
-    axes = before.const("axes", np.asarray([ir.attr_int(node, "axis", -1)], np.int64))
-    norm = before.op(f"ReduceL{ir.attr_int(node, 'p', 2)}", node.inputs[0], axes, keepdims=1)
-    least = before.scalar("least", float(np.finfo(np.float32).tiny))
-    return before.replace(before.op("Div", node.inputs[0], before.op("Max", norm, least)))
-
-
-def moments(node: ir.Node) -> bool:
-    """LayerNormalization's second and third output are the mean and 1 / sqrt(mean((x - mean)^2) + epsilon)."""
-    if node.op_type != "LayerNormalization" or not any(v.uses() or v.is_graph_output() for v in node.outputs[1:]):
-        return False
-    if ir.numpy_dtype(node.outputs[0]) != np.float32:
-        return False
-    before, x, rank = Before(node), node.inputs[0], ir.rank(node.inputs[0])
-    first = ir.attr_int(node, "axis", -1) % rank
-    axes = before.const("axes", np.arange(first, rank, dtype=np.int64))
-    mean = before.op("ReduceMean", x, axes, keepdims=1)
-    apart = before.op("Sub", x, mean)
-    variance = before.op("ReduceMean", before.op("Mul", apart, apart), axes, keepdims=1)
-    epsilon = ir.attr_float(node, "epsilon", 1e-5)
-    spread = before.op("Sqrt", before.op("Add", variance, before.scalar("epsilon", epsilon)))
-    found = (mean, before.op("Reciprocal", spread))
-    for old, new in zip(node.outputs[1:], found, strict=False):
-        name = old.name
-        ir.replace_uses(old, new)
-        old.name, new.name = f"{name}__replaced", name
-    normal = before.op("LayerNormalization", *node.inputs, axis=first, epsilon=epsilon)
-    return before.replace(normal)
-
-
 def nearest_by_gather(node: ir.Node) -> bool:
     """Resize to the nearest, of what is no image of several channels, is a Gather along each axis that it changes.
 
@@ -200,6 +168,7 @@ _RULES: tuple[Rule, ...] = (
     expand_of_batch,
     symbols_kept,
     one_hot,
-    lp_normalization,
-    moments,
+    celu,
+    lp_norm,
+    layer_norm_moments,
 )

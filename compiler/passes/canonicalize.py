@@ -40,6 +40,11 @@ def scalar_bool(value: ir.Value) -> bool | None:
     return None if array is None or array.size != 1 else bool(array.ravel()[0])
 
 
+def _whole(node: ir.Node) -> bool:
+    """A part as large as x is x, where nobody takes the empty ones behind it."""
+    return _same_shape(node) and not any(out.uses() or out.is_graph_output() for out in node.outputs[1:])
+
+
 def _cast(node: ir.Node) -> bool:
     """Cast to the type that x has already is x."""
     x = node.inputs[0]
@@ -117,6 +122,7 @@ _NO_OPS: dict[str, Callable[[ir.Node], bool]] = {
     "Transpose": _transpose,
     "Pad": _pad,
     "Slice": _slice,
+    "Split": _whole,
 }
 
 
@@ -134,6 +140,12 @@ def constant_first(node: ir.Node) -> bool:
     if a is None or b is None or ir.const(a) is None or ir.const(b) is not None:
         return False
     return replace(node, node.op_type, [b, a])
+
+
+def cast_like(node: ir.Node) -> bool:
+    """CastLike(x, y) is Cast to y's type."""
+    kind = None if node.inputs[1] is None else node.inputs[1].dtype
+    return kind is not None and replace(node, "Cast", [node.inputs[0]], {"to": int(kind)})
 
 
 # reshapes
@@ -177,6 +189,7 @@ def reshape_chain(node: ir.Node) -> bool:
 
 STEPS = (
     Step("constants to initializers", constants),
+    Step("casts to named types", each(cast_like, "CastLike")),
     Step("no-ops", each(no_op, *_NO_OPS)),
     Step("constants second", each(constant_first, "Add", "Mul", "Max", "Min")),
     Step("explicit windows", each(windows.explicit, *windows.OPS)),

@@ -7,7 +7,7 @@ import onnx.parser
 import pytest
 
 from effc.compiler import ir, oracle
-from effc.compiler.decompose import gemm_form
+from effc.compiler.decompose.linear import gemm_form
 
 W = np.arange(12, dtype=np.float32).reshape(3, 4)
 GEMMS = [

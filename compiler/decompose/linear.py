@@ -1,4 +1,4 @@
-"""Rules that several backends' legalizations share: activations written as the arithmetic that has integer kernels."""
+"""Products and affine maps in the form of kernels with constant weights."""
 
 from __future__ import annotations
 
@@ -12,28 +12,6 @@ from effc.compiler.passes.rewrite import graph_of
 LINEAR_CARRIERS = frozenset(
     {"AveragePool", "GlobalAveragePool", "Mul", "ReduceMean", "Reshape", "Squeeze", "Transpose"}
 )
-
-
-def hard_sigmoid(node: ir.Node) -> bool:
-    """HardSigmoid(x) is Clip(alpha x + beta, 0, 1), whose affine part a convolution before it takes in."""
-    if node.op_type != "HardSigmoid":
-        return False
-    before = Before(node)
-    alpha, beta = ir.attr_float(node, "alpha", 0.2), ir.attr_float(node, "beta", 0.5)
-    product = before.op("Mul", node.inputs[0], before.scalar("alpha", alpha))
-    total = before.op("Add", product, before.scalar("beta", beta))
-    return before.replace(before.op("Clip", total, before.scalar("lo", 0.0), before.scalar("hi", 1.0)))
-
-
-def hard_swish(node: ir.Node) -> bool:
-    """HardSwish(x) is (x Clip(x + 3, 0, 6)) / 6: an ADD with fused RELU6 and a MUL, all delegated in int8."""
-    if node.op_type != "HardSwish":
-        return False
-    before = Before(node)
-    shifted = before.op("Add", node.inputs[0], before.scalar("three", 3.0))
-    gate = before.op("Clip", shifted, before.scalar("lo", 0.0), before.scalar("hi", 6.0))
-    product = before.op("Mul", node.inputs[0], gate)
-    return before.replace(before.op("Mul", product, before.scalar("sixth", 1.0 / 6.0)))
 
 
 def gemm_form(node: ir.Node) -> bool:
