@@ -13,7 +13,7 @@ from effc.compiler.apart import Apart
 from effc.compiler.compact import compact, terse
 from effc.compiler.passes import SIMPLIFY, fold, simplification
 from effc.compiler.proof import Proof, prove
-from effc.compiler.settle import complete, has_gaps, keep_names, settle, skeleton
+from effc.compiler.settle import complete, has_gaps, is_open, keep_names, settle, skeleton
 from effc.compiler.upgrade import OLDEST_SUPPORTED
 from effc.core.errors import BadInput, EffcError
 from effc.core.manifest import Source
@@ -104,8 +104,7 @@ class _Work:
         with self.progress.stage("simplify"):
             loaded = self._load()
         if self.goal is not None:
-            is_open = any("?" in (ir.shape(v) or "?") for node in loaded.model.graph for v in node.outputs)
-            self.child.preload(downgrade.__name__, *((upgrade.NAMING,) if is_open else ()))
+            self.child.preload(downgrade.__name__, *((upgrade.NAMING,) if is_open(loaded.model.graph) else ()))
         self.fresh, self.source, self.original = loaded.model, loaded.source, loaded.original
         self.stated = {v.name: v.shape for v in loaded.model.graph.outputs}
         growth = None if self.goal is None else self.goal.growth

@@ -50,14 +50,24 @@ def complete(model: ir.Model, child: Apart) -> bool:
 
     It is a gain, no condition: where the child breaks the model stays as it is.
     """
-    _tidy(model)
-    before = [ir.shape(v) for node in model.graph for v in node.outputs]
-    with suppress(BackendFailed):
-        data: bytes = child.call(
-            f"{upgrade.__name__}:{upgrade.completed.__name__}", skeleton(model).SerializeToString()
-        )
-        _adopt(model.graph, onnx.load_from_string(data).graph, _symbols(model.graph))
-    return before != [ir.shape(v) for node in model.graph for v in node.outputs]
+    with _refusal("symbolic shapes"):
+        _tidy(model)
+        before = _shapes(model.graph)
+        with suppress(BackendFailed):
+            data: bytes = child.call(
+                f"{upgrade.__name__}:{upgrade.completed.__name__}", skeleton(model).SerializeToString()
+            )
+            _adopt(model.graph, onnx.load_from_string(data).graph, _symbols(model.graph))
+        return before != _shapes(model.graph)
+
+
+def is_open(graph: ir.Graph) -> bool:
+    """Whether a rank or a dim is unknown."""
+    return any(dims is None or "?" in dims for dims in _shapes(graph))
+
+
+def _shapes(graph: ir.Graph) -> list[tuple[int | str, ...] | None]:
+    return [ir.shape(v) for node in graph for v in node.outputs if v.name]
 
 
 @contextmanager

@@ -101,6 +101,21 @@ def test_what_is_named_in_advance_is_imported_as_far_as_it_can_be(helpers: str) 
         assert not worker.call(f"{helpers}:has", "no_such_module")
 
 
+def test_what_is_named_later_is_imported_behind_the_answers(helpers: str) -> None:
+    with Worker("s") as worker:
+        assert not worker.call(f"{helpers}:has", "calendar")
+        worker.preload("no_such_module", "calendar")
+        assert wait_for(lambda: worker.call(f"{helpers}:has", "calendar"))
+
+
+def test_a_child_that_has_died_takes_no_names(helpers: str) -> None:
+    with Worker("s") as worker:
+        with pytest.raises(BackendFailed, match="status 7"):
+            worker.call(f"{helpers}:leave")
+        worker.preload("calendar")
+        assert not worker.alive
+
+
 def test_a_child_whose_caller_fails_ends_at_once(helpers: str) -> None:
     with pytest.raises(KeyError), Worker("s") as worker:
         raise KeyError(helpers)

@@ -21,6 +21,7 @@ from effc.core.errors import EffcError
 
 _READING = ("build", "check", "quantize", "simplify")
 """Verbs that read a model, for which the frontend needs a child."""
+_FRONTEND = ("effc.compiler.upgrade",)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -52,17 +53,13 @@ def _terminated(number: int, frame: object) -> NoReturn:
 
 
 def _perform(args: argparse.Namespace) -> int:
-    if args.verb in _READING:
-        ahead.start("effc.compiler.upgrade")
-    from effc.cli import commands  # everything heavy hangs on this import
-    from effc.cli.progress import progress
-    from effc.core.encode import to_json
+    with ahead.started(_FRONTEND if args.verb in _READING else ()):
+        from effc.cli import commands  # everything heavy hangs on this import
+        from effc.cli.progress import progress
+        from effc.core.encode import to_json
 
-    with progress(wanted=not args.json) as shown:
-        try:
+        with progress(wanted=not args.json) as shown:
             outcome = commands.COMMANDS[args.verb](args, shown)
-        finally:
-            ahead.stop()
     if args.json:
         sys.stdout.write(to_json(outcome.report))
     else:

@@ -178,6 +178,7 @@ class Worker:
 
     def _timed_out(self) -> BackendFailed:
         self._process.kill()
+        self._process.wait()  # so that it is not taken for one that is alive
         return BackendFailed(
             f"no answer within {self.deadline:.0f} s, so it was stopped", stage=self.stage, log=self.log()
         )
