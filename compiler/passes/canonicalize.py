@@ -145,7 +145,13 @@ def constant_first(node: ir.Node) -> bool:
 def cast_like(node: ir.Node) -> bool:
     """CastLike(x, y) is Cast to y's type."""
     kind = None if node.inputs[1] is None else node.inputs[1].dtype
-    return kind is not None and replace(node, "Cast", [node.inputs[0]], {"to": int(kind)})
+    return kind is not None and replace(node, "Cast", [node.inputs[0]], {**node.attributes, "to": int(kind)})
+
+
+def filled_parts(node: ir.Node) -> bool:
+    """Concat leaves out parts without elements."""
+    kept = [value for value in node.inputs if 0 not in (ir.shape(value) or ())]
+    return 0 < len(kept) < len(node.inputs) and replace(node, "Concat", kept, node.attributes)
 
 
 # reshapes
@@ -190,6 +196,7 @@ def reshape_chain(node: ir.Node) -> bool:
 STEPS = (
     Step("constants to initializers", constants),
     Step("casts to named types", each(cast_like, "CastLike")),
+    Step("parts without elements", each(filled_parts, "Concat")),
     Step("no-ops", each(no_op, *_NO_OPS)),
     Step("constants second", each(constant_first, "Add", "Mul", "Max", "Min")),
     Step("explicit windows", each(windows.explicit, *windows.OPS)),
