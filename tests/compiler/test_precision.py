@@ -349,3 +349,17 @@ def test_samples_find_what_is_delicate(tmp_path: object) -> None:
 
     assert decibel(narrow(model, FLOAT16, {}).model) < 30 and decibel(result.model) > 50
     assert {"Conv0", "Conv1"} <= set(result.kept) and "Conv3" not in result.kept
+
+
+@pytest.mark.parametrize("number", [1.0, 1e-9, 1e6])
+@pytest.mark.parametrize("form", [FLOAT16, BFLOAT16], ids=["float16", "bfloat16"])
+def test_a_constant_of_one_value_is_judged_as_if_written_out(form: Narrowing, number: float) -> None:
+    kept = []
+    for weight in (np.full((8, 8), number, np.float32), ir.splat(np.float32(number), (8, 8))):
+        model = model_of("(float[2,8] x) => (float[2,8] y) { y = MatMul(x, w) }", w=np.ones((8, 8), np.float32))
+        node = model.graph[0]
+        node.replace_input_with(1, ir.initializer(model.graph, "v", weight))
+        kept.append(dict(narrow(model, form, {}).kept))
+        assert [extent for value, extent in extents(model, {}, 1e5).items() if value.name == "v"]
+    assert kept[0] == kept[1]
+    assert bool(kept[0]) == (number != 1.0 and form is FLOAT16)
