@@ -13,6 +13,7 @@ from effc.compiler.passes.rewrite import constant, input_at, is_float, is_privat
 Vector = NDArray[np.float64]
 CONSTANT_OPS = ("Mul", "Add", "Div", "Sub", "Neg")
 _LINEAR = ("Conv", "ConvTranspose", "Gemm")
+_MATRIX = ("Gemm", "MatMul")
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Affine:
 def batch_normalization(node: ir.Node, spread: bool = True) -> bool:
     """BatchNormalization goes into what comes before; with `spread` also where a weight of one value gets many."""
     affine = of_batch_normalization(node)
-    return affine is not None and (spread or _stays_splat(node, affine)) and _absorb(node, affine)
+    return affine is not None and (spread or _stays_splat(node, affine)) and _absorb(node, affine, (*_LINEAR, "MatMul"))
 
 
 def of_batch_normalization(node: ir.Node) -> Affine | None:
@@ -58,7 +59,7 @@ def constant_affine(node: ir.Node, spread: bool = True) -> bool:
 
 def _stays_splat(node: ir.Node, affine: Affine) -> bool:
     """Whether no weight or bias of one value would have to hold several."""
-    linear = maker(node.inputs[0], *_LINEAR)
+    linear = maker(node.inputs[0], *_LINEAR, "MatMul")
     held = [] if linear is None else [a for v in linear.inputs[1:] if (a := ir.const(v)) is not None]
     even = all(np.all(part == part.flat[0]) for part in (affine.scale, affine.shift))
     return even or not any(ir.is_splat(array) for array in held)
@@ -76,15 +77,21 @@ def _per_channel(node: ir.Node) -> Vector | None:
     return np.asarray(array, np.float64).ravel()
 
 
-def _absorb(node: ir.Node, affine: Affine) -> bool:
-    """Put the affine map into the linear op that produces the node's input, if no other node reads it."""
-    linear = maker(node.inputs[0], *_LINEAR)
+def _absorb(node: ir.Node, affine: Affine, ops: tuple[str, ...] = _LINEAR) -> bool:
+    """Put the affine map into the linear op that produces the node's input, if no other node reads it.
+
+    MatMul of matrices becomes Gemm, which has a place for what is added.
+    """
+    linear = maker(node.inputs[0], *ops)
     if linear is None or not is_private(linear.outputs[0]) or not is_float(node.outputs[0]):
         return False
     weight, old_bias = ir.const(linear.inputs[1]), input_at(linear, 2)
     bias = None if old_bias is None else ir.const(old_bias)
     if weight is None or (old_bias is not None and bias is None) or not (np.isfinite(affine.scale).all()):
         return False
+    if linear.op_type == "MatMul" and (weight.ndim != 2 or ir.rank(linear.inputs[0]) != 2):
+        return False
+    op = "Gemm" if linear.op_type in _MATRIX else linear.op_type
     channels = _channels(linear, weight)
     if affine.scale.size not in (1, channels) or affine.shift.size not in (1, channels):
         return False
@@ -96,16 +103,16 @@ def _absorb(node: ir.Node, affine: Affine) -> bool:
     new_weight = linear.inputs[1]
     if not np.all(affine.scale == 1.0):
         new_weight = constant(node, "weight", scaled)
-    attributes = {**linear.attributes, **({"beta": 1.0} if linear.op_type == "Gemm" else {})}
+    attributes = {**linear.attributes, **({"beta": 1.0} if op == "Gemm" else {})}
     new_bias = shifted.astype(weight.dtype)
     if ir.is_splat(weight) and np.all(new_bias == new_bias[0]):
         new_bias = ir.splat(new_bias[0], new_bias.shape)
     inputs = [linear.inputs[0], new_weight, constant(node, "bias", new_bias)]
-    return replace(node, linear.op_type, inputs, attributes)
+    return replace(node, op, inputs, attributes)
 
 
 def _channels(linear: ir.Node, weight: ir.Array) -> int:
-    if linear.op_type == "Gemm":
+    if linear.op_type in _MATRIX:
         return int(weight.shape[0 if ir.attr_int(linear, "transB", 0) else 1])
     return int(weight.shape[0] if linear.op_type == "Conv" else weight.shape[1] * ir.attr_int(linear, "group", 1))
 
@@ -122,7 +129,7 @@ def _bias(linear: ir.Node, bias: ir.Array | None, channels: int) -> Vector | Non
 
 def _scaled(linear: ir.Node, weight: ir.Array, scale: Vector) -> ir.Array:
     """The weight times `scale` along its output channel axis."""
-    if linear.op_type == "Gemm":
+    if linear.op_type in _MATRIX:
         return _product(weight, scale[:, None] if ir.attr_int(linear, "transB", 0) else scale[None, :])
     if linear.op_type == "Conv":
         return _product(weight, scale.reshape(-1, *(1,) * (weight.ndim - 1)))

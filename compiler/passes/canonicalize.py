@@ -66,6 +66,11 @@ def _same_sizes(node: ir.Node) -> bool:
     return (len(others) == len(before) - 1 and 0 not in others) or _same_shape(node)
 
 
+def _once(node: ir.Node) -> bool:
+    """Tile by 1 along every axis is none."""
+    return scalar(input_at(node, 1)) == 1.0 or _same_shape(node)
+
+
 def _transpose(node: ir.Node) -> bool:
     """Transpose with perm 0, 1, 2, ... is none."""
     perm = ir.attr_ints(node, "perm", ())
@@ -114,7 +119,8 @@ def _fits(shape: tuple[int, ...], dims: tuple[int | str, ...] | None) -> bool:
 _NO_OPS: dict[str, Callable[[ir.Node], bool]] = {
     **dict.fromkeys(("Identity", "Concat", "Sum", "Max", "Min", "Mean"), _always),
     **dict.fromkeys(("Reshape", "Flatten", "Squeeze", "Unsqueeze"), _same_sizes),
-    **dict.fromkeys(("Expand", "Tile"), _same_shape),
+    "Expand": _same_shape,
+    "Tile": _once,
     **dict.fromkeys(("Mul", "Div", "Pow"), _neutral(1.0)),
     **dict.fromkeys(("Add", "Sub"), _neutral(0.0)),
     "Dropout": _dropout,

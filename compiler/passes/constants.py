@@ -123,6 +123,13 @@ def negated(node: ir.Node) -> bool:
     return replace(node, product.op_type, inputs)
 
 
+def times_minus_one(node: ir.Node) -> bool:
+    """x * -1 and x / -1 are -x."""
+    x, sign = node.inputs
+    fits = scalar(sign) == -1.0 and ir.rank(sign) <= ir.rank(x) and all(d == 1 for d in ir.shape(sign) or ())
+    return fits and is_float(x) and replace(node, "Neg", [x])
+
+
 def _is_own(value: ir.Value | None, array: ir.Array) -> bool:
     """Whether another constant in the place of this one takes no room."""
     return array.nbytes <= _SMALL_BYTES or (value is not None and len(value.uses()) == 1)
@@ -231,6 +238,7 @@ STEPS = (
     Step("constants in a row", each(constants, *_FACTORS, *_TERMS)),
     Step("undone twice", each(undone, "Neg", "Not", "Reciprocal", "Abs", "Ceil", "Floor", "Round", "Sign")),
     Step("negatives", each(of_negative, "Neg", *_TERMS)),
+    Step("minus one", each(times_minus_one, *_FACTORS)),
     Step("negative constants", each(negated, "Neg", *_FACTORS)),
     Step("reciprocals", each(by_reciprocal, "Mul")),
     Step("chained casts", each(cast_chain, "Cast")),

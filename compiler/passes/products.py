@@ -5,7 +5,17 @@ from __future__ import annotations
 import numpy as np
 
 from effc.compiler import ir
-from effc.compiler.passes.rewrite import constant, each, input_at, is_float, is_private, is_row, maker, replace
+from effc.compiler.passes.rewrite import (
+    constant,
+    each,
+    input_at,
+    is_float,
+    is_private,
+    is_row,
+    maker,
+    replace,
+    same_shape,
+)
 from effc.compiler.passes.turns import perm_of
 from effc.compiler.phase import Step
 
@@ -48,15 +58,24 @@ def turned_result(node: ir.Node) -> bool:
 
 
 def with_bias(node: ir.Node) -> bool:
-    """a b + c of matrices is Gemm(a, b, c) for a constant c that is the same for all rows."""
-    product, bias = maker(node.inputs[0], "MatMul", "Gemm"), ir.const(node.inputs[1])
-    if product is None or bias is None or not is_private(product.outputs[0]) or input_at(product, 2) is not None:
+    """a b + c of matrices is Gemm(a, b, c), for a constant c that all rows have and for any c of their shape."""
+    if len(node.inputs) != 2:
         return False
-    columns = (ir.shape(product.outputs[0]) or (None,))[-1]
-    if not isinstance(columns, int) or not is_row(bias, columns) or not _are_matrices(product):
-        return False
-    attributes = {name: held for name, held in product.attributes.items() if name != "beta"}
-    return replace(node, "Gemm", [*product.inputs[:2], node.inputs[1]], attributes)
+    for value, other in (node.inputs, reversed(node.inputs)):
+        product = maker(value, "MatMul", "Gemm")
+        if product is None or not is_private(product.outputs[0]) or input_at(product, 2) is not None:
+            continue
+        if _are_matrices(product) and other is not value and _is_bias(other, product.outputs[0]):
+            attributes = {name: held for name, held in product.attributes.items() if name != "beta"}
+            return replace(node, "Gemm", [*product.inputs[:2], other], attributes)
+    return False
+
+
+def _is_bias(value: ir.Value | None, product: ir.Value) -> bool:
+    """Whether Gemm takes the value as its third operand, and gives what a sum would."""
+    array, columns = ir.const(value), (ir.shape(product) or (None,))[-1]
+    is_one = array is not None and isinstance(columns, int) and is_row(array, columns)
+    return value is not None and (is_one or same_shape(value, product))
 
 
 def _are_matrices(node: ir.Node) -> bool:
@@ -81,6 +100,6 @@ STEPS = (
     Step("transposed operands", each(turned_operand, "Gemm")),
     Step("transposed factors", each(turned_factor, "MatMul"), since=11),
     Step("transposed products", each(turned_result, "Transpose"), since=11),
-    Step("products with a bias", each(with_bias, "Add")),
+    Step("products with a bias", each(with_bias, "Add", "Sum")),
 )
 """Gemm does without a third operand since opset 11."""

@@ -161,6 +161,17 @@ def _concat(node: ir.Node) -> Dims | None:
     return tuple(_OPEN if axis == joined else dim for axis, dim in enumerate(told))
 
 
+def shape_of_same(node: ir.Node) -> bool:
+    """Shape(f(x)) is Shape(x) for an f of single elements, which need not be computed for it."""
+    value = node.inputs[0]
+    while (inner := maker(value, *UNARY)) is not None and inner.inputs[0] is not None:
+        value = inner.inputs[0]
+    changed = value is not node.inputs[0]
+    if changed:
+        node.replace_input_with(0, value)
+    return changed
+
+
 def size_of_input(model: ir.Model) -> bool:
     """Gather(Shape(x), i) of a dim that an input has as well is taken from the first input with it: computed once."""
     places: dict[Dim, tuple[ir.Value, int]] = {}
@@ -224,6 +235,7 @@ _RULES: Mapping[str, Callable[[ir.Node], Dims | None]] = {
 }
 
 STEPS = (
+    Step("shapes of the same sizes", each(shape_of_same, "Shape", "Size")),
     Step("sizes of inputs", size_of_input),
     Step("symbolic dims", each(name_dims, *_ALIKE, *BROADCAST, *_RULES)),
 )

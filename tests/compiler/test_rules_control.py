@@ -64,8 +64,37 @@ RULES = [
     ("transposed gemm of a computed term", "g (float[N,3] x, float[N,5] z) => (float[5,N] y) { a = Gemm(x, w, z) y = Transpose(a) }", {"w": (3, 5)}, ["Gemm", "Transpose"]),
     ("transposed products of a batch", "g (float[2,N,3] x) => (float[2,5,N] y) { b = MatMul(x, w) y = Transpose<perm=[0,2,1]>(b) }", {"w": (3, 5)}, ["MatMul", "Transpose"]),
     ("computed factors, bias", "g (float[N,3] x, float[3,4] z) => (float[N,4] y) { a = MatMul(x, z) y = Add(k, a) }", {"k": (4,)}, ["Gemm"]),
+    ("product and a tensor", "g (float[N,3] x, float[N,5] z) => (float[N,5] y) { a = MatMul(x, w) y = Add(z, a) }", {"w": (3, 5)}, ["Gemm"]),
+    ("product and a tensor, by Sum", "g (float[N,3] x, float[N,5] z) => (float[N,5] y) { a = Gemm<alpha=0.5,beta=3.0>(x, w) y = Sum(a, z) }", {"w": (3, 5)}, ["Gemm"]),
+    ("product and two tensors", "g (float[N,3] x, float[N,5] z) => (float[N,5] y) { a = MatMul(x, w) y = Sum(a, z, z) }", {"w": (3, 5)}, ["MatMul", "Sum"]),
+    ("product and a tensor of other dims", "g (float[N,3] x, float[M,5] z) => (float[A,5] y) { a = MatMul(x, w) y = Add(z, a) }", {"w": (3, 5)}, ["MatMul", "Add"]),
+    ("product, bias and a tensor", "g (float[N,3] x, float[N,5] z) => (float[N,5] y) { a = Gemm(x, w, k) y = Add(a, z) }", {"w": (3, 5), "k": (5,)}, ["Gemm", "Add"]),
+    ("product and itself", "g (float[N,3] x) => (float[N,5] y) { a = MatMul(x, w) y = Add(a, a) }", {"w": (3, 5)}, ["MatMul", "Add"]),
+    ("two products", "g (float[N,3] x) => (float[N,5] y) { a = MatMul(x, w) b = MatMul(x, v) y = Add(a, b) }", {"w": (3, 5), "v": (3, 5)}, ["MatMul", "Gemm"]),
     ("computed factors, column", "g (float[4,3] x, float[3,4] z) => (float[4,4] y) { a = MatMul(x, z) y = Add(a, k) }", {"k": (4, 1)}, ["MatMul", "Add"]),
     ("computed factors, open bias", "g (float[N,3] x, float[3,M] z) => (float[N,3] y) { a = MatMul(x, z) y = Add(a, k) }", {"k": (3,)}, ["MatMul", "Add"]),
+]  # fmt: skip
+
+
+BLOCKS = "g (float[{given}] x) => (float[A,B,C,D] y) <int64[6] s = {{{split}}}, int64[4] t = {{{joined}}}> {{ a = Reshape(x, s) b = Transpose<perm=[{perm}]>(a) y = Reshape(b, t) }}"
+
+
+def blocks(given: str, split: str, perm: str, joined: str) -> str:
+    return BLOCKS.format(given=given, split=split, perm=perm, joined=joined)
+
+
+APART = ["Reshape", "Transpose", "Reshape"]
+RULES += [
+    ("channels to space, blocks first", blocks("N,8,3,5", "-1,2,2,2,3,5", "0,3,4,1,5,2", "-1,2,6,10"), {}, ["DepthToSpace"]),
+    ("channels to space, channels first", blocks("N,18,3,5", "-1,2,3,3,3,5", "0,1,4,2,5,3", "-1,2,9,15"), {}, ["DepthToSpace"]),
+    ("channels to space, one channel", blocks("N,4,3,3", "-1,1,2,2,3,3", "0,1,4,2,5,3", "-1,1,6,6"), {}, ["DepthToSpace"]),
+    ("channels to space, oblong blocks", blocks("N,12,3,5", "-1,2,2,3,3,5", "0,1,4,2,5,3", "-1,2,6,15"), {}, APART),
+    ("channels to space, columns first", blocks("N,8,3,5", "-1,2,2,2,3,5", "0,1,4,3,5,2", "-1,2,6,10"), {}, APART),
+    ("channels to space, joined otherwise", blocks("N,8,3,4", "-1,2,2,2,3,4", "0,1,4,2,5,3", "-1,2,4,12"), {}, APART),
+    ("channels to space, split otherwise", blocks("N,4,6,5", "-1,2,2,2,3,5", "0,1,4,2,5,3", "-1,2,6,10"), {}, APART),
+    ("space to channels", blocks("N,2,6,10", "-1,2,3,2,5,2", "0,3,5,1,2,4", "-1,8,3,5"), {}, ["SpaceToDepth"]),
+    ("space to channels, channels first", blocks("N,2,6,10", "-1,2,3,2,5,2", "0,1,3,5,2,4", "-1,8,3,5"), {}, APART),
+    ("space to channels, windows", blocks("N,6,10,2", "-1,3,2,5,2,2", "0,1,3,2,4,5", "-1,2,2,2"), {}, APART),
 ]  # fmt: skip
 
 

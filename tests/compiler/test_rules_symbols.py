@@ -20,6 +20,9 @@ RULES = [
     ("symbols in another order", "g (float[N,S,8] x) => (float[S,N,8] y) <int64[1] i = {1}, int64[1] j = {0}, int64[1] k = {8}> { s = Shape(x) a = Gather(s, i) b = Gather(s, j) t = Concat<axis=0>(a, b, k) y = Reshape(x, t) }", {}, ["Shape", "Gather", "Gather", "Concat", "Reshape"]),
     ("expand with -1", "g (float[N,1] x) => (float[N,4] y) <int64[1] f = {4}, int64[2] m = {-1,-1}, int64[2] o = {1,1}> { s = Shape<end=1>(x) t = Concat<axis=0>(s, f) e = Equal(t, m) w = Where(e, o, t) y = Expand(x, w) }", {}, ["Expand"]),
     ("sizes of one symbol", "g (float[N,S] x) => (int64[S] y, int64[S] z) <int64 i = {1}, int64 o = {0}, int64 l = {1}> { r = Relu(x) e = Exp(r) a = Shape(r) b = Shape(e) c = Gather(a, i) d = Gather(b, i) y = Range(o, c, l) k = Range(o, d, l) z = Neg(k) }", {}, ["Shape", "Gather", "Range", "Neg"]),
+    ("shape of a function", "g (float[N,M] x) => (int64[2] y) { a = Cast<to=7>(x) b = Neg(a) s = Shape(b) y = Neg(s) }", {}, ["Shape", "Neg"]),
+    ("shape of a sum", "g (float[N,M] x, float[N,1] z) => (int64[2] y) { a = Add(x, z) s = Shape(a) y = Neg(s) }", {}, ["Add", "Shape", "Neg"]),
+    ("shape of what is read elsewhere", "g (float[N,M] x) => (int64[2] y, float[N,M] z) { z = Relu(x) s = Shape(z) y = Neg(s) }", {}, ["Relu", "Shape", "Neg"]),
     # branches
     ("a known branch", f"g (float[N,2] x) => (float[N,2] y) <bool c = {{1}}> {{ y = If(c) <{BRANCHES}> }}", {}, ["Relu"]),
     ("the other branch", f"g (float[N,2] x) => (float[N,2] y) <bool c = {{0}}> {{ r = If(c) <{BRANCHES}> y = Neg(r) }}", {}, ["Exp", "Neg"]),

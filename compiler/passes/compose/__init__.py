@@ -3,6 +3,7 @@
 from effc.compiler.passes.compose import (
     activations,
     attention,
+    depths,
     logistic,
     magnitudes,
     norms,
@@ -20,4 +21,5 @@ STEPS = (
     *norms.STEPS,
     *scales.STEPS,
     *attention.STEPS,
+    *depths.STEPS,
 )
