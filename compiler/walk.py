@@ -28,8 +28,9 @@ def everywhere(graph: ir.Graph) -> Iterator[ir.Node]:
     """The graph's nodes, those of branches and loop bodies after the node that holds them."""
     for node in graph:
         yield node
-        for inner in within(node):
-            yield from everywhere(inner)
+        if node.op_type in _HOLDERS or node.domain:  # to call `within` for each node takes longer than the walk
+            for inner in within(node):
+                yield from everywhere(inner)
 
 
 def with_inner(node: ir.Node) -> Iterator[ir.Node]:
