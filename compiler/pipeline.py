@@ -8,9 +8,10 @@ from pathlib import Path
 
 import onnx
 
-from effc.compiler import bisect, downgrade, frontend, ir, phase, upgrade
+from effc.compiler import bisect, downgrade, frontend, inputs, ir, phase, upgrade
 from effc.compiler.apart import Apart
 from effc.compiler.compact import compact, terse
+from effc.compiler.inputs import Dims
 from effc.compiler.passes import SIMPLIFY, fold, simplification
 from effc.compiler.proof import Proof, prove
 from effc.compiler.settle import complete, has_gaps, is_open, keep_names, settle, skeleton
@@ -60,7 +61,7 @@ class Prepared:
 
 def prepare(
     path: Path,
-    shapes: Mapping[str, frontend.Dims] | None = None,
+    shapes: Mapping[str, Dims] | None = None,
     *,
     proof: bool = True,
     progress: Progress | None = None,
@@ -88,7 +89,7 @@ class _Work:
     """One file on its way; `fresh` is the model as it was loaded, until a step has touched it."""
 
     path: Path
-    shapes: Mapping[str, frontend.Dims]
+    shapes: Mapping[str, Dims]
     goal: Goal | None
     progress: Progress
     child: Apart
@@ -99,6 +100,7 @@ class _Work:
     bytes: int = field(init=False)
     budget: int | None = field(init=False)
     stated: Mapping[str | None, ir.Shape | None] = field(init=False)
+    names: Mapping[str, str] = field(init=False)
 
     def __post_init__(self) -> None:
         with self.progress.stage("simplify"):
@@ -106,6 +108,7 @@ class _Work:
         if self.goal is not None:
             self.child.preload(downgrade.__name__, *((upgrade.NAMING,) if is_open(loaded.model.graph) else ()))
         self.fresh, self.source, self.original = loaded.model, loaded.source, loaded.original
+        self.names = loaded.names
         self.stated = {v.name: v.shape for v in loaded.model.graph.outputs}
         growth = None if self.goal is None else self.goal.growth
         self.bytes = loaded.bytes
@@ -163,8 +166,17 @@ class _Work:
                 compact(model, None if self.budget is None else self.budget - fold.stored_bytes(model))
                 model = downgrade.lowered(model, self.goal.opset or self.source.opset, self.child)
                 terse(model)
+                self._as_given(model)
         with self.progress.stage("prove"):
             return model, prove(self.original, model) if self.proof else None
+
+    def _as_given(self, model: ir.Model) -> None:
+        """What the file says of itself, at its IR version where the opset allows it."""
+        frontend.describe(model, self.original)
+        inputs.restore(model.graph, self.names)
+        imports = [onnx.helper.make_opsetid(*entry) for entry in model.opset_imports.items()]
+        needed = onnx.helper.find_min_ir_version_for(imports, ignore_unknown=True)
+        model.ir_version = max(self.original.ir_version, needed)
 
     def _load(self) -> frontend.Loaded:
         return frontend.load(self.path, self.shapes, self._working, self.child, named=self.goal is None)

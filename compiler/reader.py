@@ -16,7 +16,7 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import TensorProto
 
-from effc.compiler import ir, mapped, wire
+from effc.compiler import ir, mapped, sparse, wire
 from effc.compiler.protos import everywhere, subgraphs
 from effc.core.errors import BadInput
 
@@ -56,6 +56,7 @@ def read(path: Path, skimmed_from: int = mapped.SKIMMED_FROM) -> Raw:
     mapped.refer_all(proto, sections, path)
     for tensor in _tensors(proto):
         _check_tensor(tensor, path)
+    sparse.densify(proto, path)
     _drop_listed_weights(proto)
     for function in proto.functions:
         _order(function, set(function.input), path)
@@ -194,8 +195,8 @@ def _graph_tensors(graph: onnx.GraphProto) -> Iterator[TensorProto]:
 
 
 def _sparse_tensors(graph: onnx.GraphProto) -> Iterator[TensorProto]:
-    for sparse in graph.sparse_initializer:
-        yield from (sparse.values, sparse.indices)
+    for tensor in graph.sparse_initializer:
+        yield from (tensor.values, tensor.indices)
 
 
 def _node_tensors(nodes: Iterator[onnx.NodeProto]) -> Iterator[TensorProto]:
@@ -248,8 +249,7 @@ def _drop_listed_weights(proto: onnx.ModelProto) -> None:
 
 
 def _given(graph: onnx.GraphProto) -> set[str]:
-    names = {v.name for v in graph.input} | {t.name for t in graph.initializer}
-    return names | {s.values.name for s in graph.sparse_initializer}
+    return {v.name for v in graph.input} | {t.name for t in graph.initializer}
 
 
 def label(node: onnx.NodeProto) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 import onnx
@@ -17,6 +18,8 @@ import onnx.shape_inference
 import onnx.version_converter
 from onnx import TensorProto
 
+from effc.compiler.functions import give_defaults
+from effc.compiler.protos import subgraphs
 from effc.core.errors import BadInput, brief
 from effc.core.limits import limited
 
@@ -30,6 +33,8 @@ Result = TypeVar("Result")
 _NUMBERED = "unk__"
 NAMING = "onnx_shape_inference"
 """The library of symbolic inference, which takes long to import."""
+_OVERFLOW = "during data propagation"
+"""In onnx's words for integers that wrap around, as they do when the model runs."""
 _FLOATS = {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16}
 _FLOORED_FROM = 28
 _FLOORED = """
@@ -66,6 +71,7 @@ def upgrade(data: bytes, target: int, named: bool = True) -> bytes:
 
 def _upgraded(model: onnx.ModelProto, target: int) -> onnx.ModelProto:
     opset = default_opset(model)
+    give_defaults(model)
     for node in model.graph.node:
         if node.op_type == "MeanVarianceNormalization" and not node.domain:
             _fill_defaults(node, opset)  # onnx's inference looks for its axes
@@ -102,7 +108,13 @@ def completed(data: bytes) -> bytes:
 
 def infer(model: onnx.ModelProto) -> onnx.ModelProto:
     """onnx's shape inference, strict, with data propagation; dims that it could only number stay open."""
-    inferred = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
+    strict = partial(onnx.shape_inference.infer_shapes, model, check_type=True, strict_mode=True)
+    try:
+        inferred = strict(data_prop=True)
+    except onnx.shape_inference.InferenceError as error:
+        if _OVERFLOW not in str(error):
+            raise
+        inferred = strict()
     given = {d.dim_param for v in model.graph.input for d in v.type.tensor_type.shape.dim}
     _open(inferred.graph, given)
     return inferred
@@ -114,8 +126,8 @@ def _open(graph: onnx.GraphProto, given: set[str]) -> None:
         for dim in value.type.tensor_type.shape.dim:
             if dim.dim_param.startswith(_NUMBERED) and dim.dim_param not in given:
                 dim.Clear()
-    for attribute in (a for node in graph.node for a in node.attribute if a.HasField("g")):
-        _open(attribute.g, given)
+    for inner in (inner for node in graph.node for inner in subgraphs(node)):
+        _open(inner, given)
 
 
 def _attempt(action: Callable[[], Result], what: str) -> Result:

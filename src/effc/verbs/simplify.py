@@ -10,11 +10,11 @@ from pathlib import Path
 from effc.compiler import ir, protos, walk
 from effc.compiler.bisect import Fault
 from effc.compiler.compact import THRIFT
-from effc.compiler.frontend import Dims
+from effc.compiler.inputs import Dims
 from effc.compiler.pipeline import Goal, Prepared, prepare
 from effc.compiler.proof import Proof
 from effc.compiler.walk import op_counts
-from effc.core.files import refuse_existing, staged_file
+from effc.core.files import refuse_existing_file, staged_file
 from effc.core.manifest import Step
 from effc.core.progress import Progress
 
@@ -57,7 +57,7 @@ class SimplifyReport:
 def simplify(options: SimplifyOptions, progress: Progress | None = None) -> SimplifyReport:
     """Read, simplify, prove, write. Raises BadInput for a bad model or an output that exists."""
     progress = progress or Progress()
-    refuse_existing(options.output, overwrite=options.overwrite)
+    refuse_existing_file(options.output, overwrite=options.overwrite)
     made = prepare(options.model, options.shapes, proof=options.proof, progress=progress, goal=options.goal)
     with progress.stage("write"):
         size = _write(made, options)
@@ -78,7 +78,7 @@ def _write(made: Prepared, options: SimplifyOptions) -> int:
     """Write the model, and again with less in it for as long as the file grows too large."""
     growth = options.goal.growth
     most = math.inf if growth is None else made.bytes * (1 + growth)
-    with staged_file(options.output) as path:
+    with staged_file(options.output, overwrite=options.overwrite) as path:
         ir.save(made.model, path)
         for give_up in THRIFT:
             if _size(path) > most:
