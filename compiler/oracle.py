@@ -69,8 +69,9 @@ class Session:
         optimize: bool = False,
         threads: int = 1,
     ) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="effc-oracle-")
-        source = self._source = _source(model, outputs, Path(self._folder.name))
+        # a process may be killed and leave its folder behind: none is made where nothing is to be written
+        self._folder = None if isinstance(model, Source) else tempfile.TemporaryDirectory(prefix="effc-oracle-")
+        source = self._source = _source(model, outputs, Path(self._folder.name if self._folder else ""))
         self._ort = _ort_session(source, optimize, threads)
         self._engine = self._ort or _reference(source)
         self.inputs = _ort_inputs(self._ort) if self._ort else _proto_inputs(_proto(source))

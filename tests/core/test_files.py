@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
+import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from effc.core import files
 from effc.core.errors import BadInput
-from effc.core.files import refuse_existing, sha256, staged_file, staged_folder, write_atomic
+from effc.core.files import refuse_existing, refuse_existing_file, sha256, staged_file, staged_folder, write_atomic
 
 BUILD = """
 import os, signal, sys
@@ -184,3 +188,72 @@ def test_sha256(tmp_path: Path) -> None:
     data = os.urandom(3_000_000)
     (tmp_path / "f").write_bytes(data)
     assert sha256(tmp_path / "f") == hashlib.sha256(data).hexdigest()
+
+
+def _socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(str(path))
+
+
+NO_FILES: dict[str, Callable[[Path], None]] = {
+    "fifo": os.mkfifo,
+    "socket": _socket,
+    "folder": lambda path: path.mkdir(),
+    "link to a fifo": lambda path: (os.mkfifo(path.with_name("fifo")), path.symlink_to("fifo"))[1],
+    "link to itself": lambda path: path.symlink_to(path.name),
+}
+
+
+@pytest.mark.parametrize("kind", NO_FILES)
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_only_files_are_replaced(tmp_path: Path, kind: str, overwrite: bool) -> None:
+    out = tmp_path / "out"
+    NO_FILES[kind](out)
+    before = os.lstat(out)
+    with pytest.raises(BadInput, match="it is no regular file"):
+        refuse_existing_file(out, overwrite=overwrite)
+    with pytest.raises(BadInput, match="it is no regular file"):
+        write_atomic(out, b"new", overwrite=overwrite)
+    assert os.lstat(out) == before
+
+
+def test_a_dash_is_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BadInput, match=r"standard output\s.*name a file"):
+        refuse_existing_file(Path("-"), overwrite=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_file_is_written_through_a_link(tmp_path: Path, there: bool) -> None:
+    goal, link = tmp_path / "deep" / "goal", tmp_path / "link"
+    if there:
+        write_atomic(goal, b"old")
+    link.symlink_to(goal)
+    with pytest.raises(BadInput, match="exists already"):
+        refuse_existing_file(link, overwrite=False)
+    refuse_existing_file(link, overwrite=True)
+    write_atomic(link, b"new")
+    assert link.is_symlink() and goal.read_bytes() == b"new"
+    assert os.listdir(goal.parent) == ["goal"]
+
+
+@pytest.mark.parametrize("linked", [True, False], ids=["links", "no links"])
+@pytest.mark.parametrize("name", ["m", "m.data"])
+def test_the_slower_of_two_files_does_not_replace_the_other(
+    tmp_path: Path, name: str, linked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(source: Path, goal: Path) -> None:
+        raise PermissionError(errno.EPERM, "no links here", str(source))
+
+    if not linked:
+        monkeypatch.setattr(files.os, "link", refused)
+    refusal = pytest.raises(BadInput, match=rf"{name}: it exists already\s.*--overwrite")
+    with refusal, staged_file(tmp_path / "m", overwrite=False) as path:
+        path.write_text("slow")
+        path.with_name("m.data").write_text("slow")
+        (tmp_path / name).write_text("fast")
+    assert contents(tmp_path) == {name: "fast"}
+    (tmp_path / name).unlink()
+    write_atomic(tmp_path / "m", b"alone", overwrite=False)
+    assert contents(tmp_path) == {"m": "alone"}

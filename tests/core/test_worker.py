@@ -122,6 +122,16 @@ def test_a_child_whose_caller_fails_ends_at_once(helpers: str) -> None:
     assert worker._process.returncode == -signal.SIGKILL
 
 
+def test_ctrl_c_is_the_parents_to_hear() -> None:
+    """It reaches the whole group: a child that went by itself would be taken for one that crashed."""
+    with Worker("test") as worker:
+        pid = worker.call("os:getpid")
+        os.kill(pid, signal.SIGINT)
+        assert worker.call("os:getpid") == pid
+        heard = "import signal; print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
+        assert worker.call("subprocess:check_output", [sys.executable, "-c", heard]) == b"True\n"
+
+
 @pytest.mark.parametrize("size", [0, 1, 65_536, 9_000_000])
 def test_payloads_of_any_size(helpers: str, size: int) -> None:
     data = os.urandom(size)

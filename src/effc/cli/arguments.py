@@ -126,8 +126,11 @@ def positive(text: str) -> int:
 
 
 def names(text: str) -> tuple[str, ...]:
-    """Names apart by commas."""
-    return tuple(name for name in text.split(",") if name)
+    """Names apart by commas, one at least."""
+    found = tuple(name for name in text.split(",") if name)
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} names nothing; leave it out to keep all")
+    return found
 
 
 def growth(text: str) -> float | None:
@@ -260,9 +263,7 @@ def _build(verb: argparse.ArgumentParser) -> None:
 
 
 def _tuning(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--tune", type=seconds, metavar="TIME", help="measure tiles for at most so long, as in 5m; resumes"
-    )
+    group.add_argument("--tune", type=seconds, metavar="TIME", help="measure tiles for so long (5m) at most; resumes")
     group.add_argument(
         "--rpc", type=tracker, metavar="HOST:PORT,KEY", help="measure on a device that this tracker lends"
     )
@@ -356,9 +357,7 @@ def _explain(verb: argparse.ArgumentParser) -> None:
 
 def _run(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("artifact", type=Path, metavar="ARTIFACT", help="folder that `effc build` wrote")
-    verb.add_argument(
-        "--input", type=Path, required=True, metavar="X.npz", help="an array for each input, by ONNX name"
-    )
+    verb.add_argument("--input", type=Path, required=True, metavar="X.npz", help="arrays for the inputs, by ONNX name")
     verb.add_argument("-o", "--output", type=Path, required=True, metavar="Y.npz", help="where the outputs go")
     _overwrite(verb)
     _threads(verb)

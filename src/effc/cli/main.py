@@ -28,6 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code: 0 done, 1 to 6 as the errors say, 130 interrupted."""
     if argv is None:  # a process of its own: told to end, it sweeps as when interrupted
         signal.signal(signal.SIGTERM, _terminated)
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # it is ignored behind a shell's `&`
+            signal.signal(signal.SIGINT, _interrupted)
         atexit.register(gc.freeze)  # the system takes back all memory at once, Python piece by piece
     words = list(sys.argv[1:] if argv is None else argv)
     as_json, verbose = "--json" in words, bool({"-v", "--verbose"} & set(words))
@@ -44,6 +46,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except Exception as error:
         return crashed(error, as_json=as_json, verbose=verbose)
+
+
+class _Interrupted(KeyboardInterrupt):
+    """As KeyboardInterrupt, but Python kills itself at its end where one of these came in the midst of `exec`."""
+
+
+def _interrupted(number: int, frame: object) -> NoReturn:
+    del number, frame
+    raise _Interrupted
 
 
 def _terminated(number: int, frame: object) -> NoReturn:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import pickle
+import signal
 import sys
 import threading
 import time
@@ -76,7 +77,13 @@ def _perform(kept: dict[str, Any], verb: str, function: str, name: str, args: tu
     return result
 
 
+def _stay() -> None:
+    """Ctrl-C reaches the whole group, but when this process is to end its parent decides; its own children do hear."""
+    signal.signal(signal.SIGINT, lambda number, frame: None)
+
+
 if __name__ == "__main__":
+    _stay()
     threading.Thread(target=_leave_with, args=(os.getppid(),), daemon=True).start()
     load(*sys.argv[3:])
     serve(int(sys.argv[1]), int(sys.argv[2]))

@@ -6,7 +6,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,26 +21,34 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write `data` beside `path` and rename it into place. Raises BadInput where it cannot be written."""
-    with staged_file(path) as staging:
+def write_atomic(path: Path, data: bytes, *, overwrite: bool = True) -> None:
+    """Write `data` beside `path` and rename it into place. Raises what `staged_file` does."""
+    with staged_file(path, overwrite=overwrite) as staging:
         staging.write_bytes(data)
 
 
 @contextmanager
-def staged_file(final: Path) -> Iterator[Path]:
+def staged_file(final: Path, *, overwrite: bool = True) -> Iterator[Path]:
     """Yield a path of the same name in a temporary folder; what is written beside it comes along.
 
-    On success every file there is renamed into `final`'s folder, `final` itself last; on failure nothing stays.
-    Raises BadInput where it cannot be written.
+    On success every file there goes into `final`'s folder, `final` itself last; on failure nothing stays. Where `final`
+    is a link, what it leads to is written. Raises BadInput where it cannot be written, or is there by then and
+    `overwrite` is false.
     """
+    refuse_no_file(final)
+    final = Path(os.path.realpath(final))
     with writing(final):
         final.parent.mkdir(parents=True, exist_ok=True)
         staging = tempfile.TemporaryDirectory(prefix=_STAGING, dir=final.parent)
     with writing(final), staging as folder:
         yield Path(folder) / final.name
-        for path in sorted(Path(folder).iterdir(), key=lambda path: path.name == final.name):
-            os.replace(path, final.with_name(path.name))
+        made = sorted(Path(folder).iterdir(), key=lambda path: path.name == final.name)
+        moves = [(path, final.with_name(path.name)) for path in made]
+        if overwrite:
+            for source, goal in moves:
+                os.replace(source, goal)
+        else:
+            _publish(moves)
 
 
 @contextmanager
@@ -68,11 +76,32 @@ def staged_folder(final: Path, *, overwrite: bool) -> Iterator[Path]:
 def refuse_existing(path: Path, *, overwrite: bool) -> None:
     """Raise BadInput when `path` is there and may not be replaced, or what should be its folder is none."""
     if os.path.lexists(path) and not overwrite:
-        raise BadInput("it exists already", where=str(path), hint="--overwrite replaces it")
+        raise _exists(path)
     above = next((folder for folder in path.absolute().parents if os.path.lexists(folder)), path)
     if not (os.path.isdir(above) and os.access(above, os.W_OK)):
         what = "it is no folder, or none that may be written to"
         raise BadInput(what, where=str(above), hint="name another output")
+
+
+def refuse_existing_file(path: Path, *, overwrite: bool) -> None:
+    """`refuse_existing` for what is to be a file: folders, devices, pipes and the like are never replaced."""
+    refuse_no_file(path)
+    if os.path.lexists(path) and not overwrite:
+        raise _exists(path)
+    refuse_existing(Path(os.path.realpath(path)), overwrite=overwrite)
+
+
+def refuse_no_file(path: Path) -> None:
+    """Raise BadInput when `path` leads to something that is no regular file, or nowhere as a link to itself does."""
+    if str(path) == "-":
+        raise BadInput("nothing is written to standard output", where="-", hint="name a file")
+    goal = os.path.realpath(path)
+    if os.path.islink(goal) or (os.path.exists(path) and not os.path.isfile(path)):
+        raise BadInput("it cannot be written: it is no regular file", where=str(path), hint="name another output")
+
+
+def _exists(path: Path) -> BadInput:
+    return BadInput("it exists already", where=str(path), hint="--overwrite replaces it")
 
 
 @contextmanager
@@ -83,6 +112,32 @@ def writing(final: Path) -> Iterator[None]:
     except OSError as error:
         hint = "make room, or name another output"
         raise BadInput(f"it cannot be written ({error})", where=str(final), hint=hint) from error
+
+
+def _publish(moves: Sequence[tuple[Path, Path]]) -> None:
+    """Move files to where nothing is, all or none. Raises BadInput when something is there."""
+    done: list[Path] = []
+    try:
+        for source, goal in moves:
+            _place(source, goal)
+            done.append(goal)
+    except BaseException as error:
+        for placed in done:
+            placed.unlink()
+        if isinstance(error, FileExistsError):
+            raise _exists(goal) from error
+        raise
+
+
+def _place(source: Path, goal: Path) -> None:
+    """Give a file a second name, which no file has yet; where the file system knows no links, take the name first."""
+    try:
+        os.link(source, goal)
+    except FileExistsError:
+        raise
+    except OSError:
+        goal.open("xb").close()
+        os.replace(source, goal)
 
 
 def _swap(staging: Path, final: Path) -> None:

@@ -10,7 +10,7 @@ from effc import build, stages
 from effc.backends import base
 from effc.compiler import ir, pipeline
 from effc.core.errors import BadInput, EffcError
-from effc.core.files import refuse_existing, staged_file
+from effc.core.files import refuse_existing_file, staged_file
 from effc.core.manifest import Calibration
 from effc.core.options import CalibrationOptions
 from effc.core.progress import Progress
@@ -60,7 +60,7 @@ def quantize(options: QuantizeOptions, progress: Progress | None = None) -> Quan
         UnsupportedOps: the target does not take the model.
     """
     progress = progress or Progress()
-    refuse_existing(options.output, overwrite=options.overwrite)
+    refuse_existing_file(options.output, overwrite=options.overwrite)
     scheme = base.for_target(options.target).scheme(options.target)
     if scheme is None:
         raise BadInput(f"{options.target} is a float target", where="--target", hint="for example ort-int8")
@@ -75,7 +75,7 @@ def quantize(options: QuantizeOptions, progress: Progress | None = None) -> Quan
         data = stages.calibrated(prepared.model, options.calibration)
     with progress.stage("quantize"):
         result = stages.quantized(legal, scheme, stages.known(legal, data), options.calibration, options.keep_float)
-    with staged_file(options.output) as path:
+    with staged_file(options.output, overwrite=options.overwrite) as path:
         ir.save(result.model, path)
     stated = build.stated(options.calibration, data[0])
     return QuantizeReport(options.output, str(options.target), result.precision, stated)

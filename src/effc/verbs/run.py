@@ -13,7 +13,7 @@ from effc.bench.adapt import Adapter
 from effc.bench.reference import load
 from effc.bench.remote import open_runner
 from effc.core.artifact import Artifact
-from effc.core.files import refuse_existing, write_atomic
+from effc.core.files import refuse_existing_file, write_atomic
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class RunReport:
 
 def run(options: RunOptions) -> RunReport:
     """Run and write. Raises BadInput when the inputs do not fit or the output is there already."""
-    refuse_existing(options.output, overwrite=options.overwrite)
+    refuse_existing_file(options.output, overwrite=options.overwrite)
     artifact = Artifact.open(options.artifact)
     names = {info.name for info in artifact.manifest.inputs}
     feeds = {name: array for name, array in load(options.input).items() if name in names or name != "label"}
@@ -55,6 +55,6 @@ def run(options: RunOptions) -> RunReport:
         outputs = infer(runner, Adapter.of(artifact.manifest), feeds)
     buffer = io.BytesIO()
     np.savez(buffer, **outputs)  # type: ignore[arg-type]
-    write_atomic(options.output, buffer.getvalue())
+    write_atomic(options.output, buffer.getvalue(), overwrite=options.overwrite)
     rows = tuple(OutputRow(name, str(array.dtype), array.shape) for name, array in outputs.items())
     return RunReport(artifact.manifest.target, options.output, rows)

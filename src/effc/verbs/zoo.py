@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from effc.core.files import refuse_existing, sha256, write_atomic
+from effc.core.files import refuse_existing_file, sha256, write_atomic
 from effc.zoo.download import fetch
 from effc.zoo.table import find, models
 
@@ -67,10 +67,10 @@ def list_models() -> ZooListing:
 def fetch_model(name: str, out: Path | None = None, *, overwrite: bool = False) -> FetchedModel:
     """Fetch `name` into the cache and, when `out` is given, copy it there."""
     if out is not None:
-        refuse_existing(out, overwrite=overwrite)
+        refuse_existing_file(out, overwrite=overwrite)
     path = fetch(name)
     if out is not None:
-        write_atomic(out, path.read_bytes())
+        write_atomic(out, path.read_bytes(), overwrite=overwrite)
         path = out
     return FetchedModel(name, path, sha256(path), path.stat().st_size)
 
@@ -80,6 +80,6 @@ def make_data(name: str, split: str, count: int, out: Path, *, overwrite: bool =
     from effc.zoo.samples import write  # NumPy and Pillow
 
     model = find(name)
-    refuse_existing(out, overwrite=overwrite)
-    write(model, split, count, out)
+    refuse_existing_file(out, overwrite=overwrite)
+    write(model, split, count, out, overwrite=overwrite)
     return MadeData(name, split, count, out)

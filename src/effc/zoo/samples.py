@@ -31,11 +31,11 @@ def cached(model: ZooModel, split: str, count: int) -> Path:
     return path
 
 
-def write(model: ZooModel, split: str, count: int, path: Path) -> None:
+def write(model: ZooModel, split: str, count: int, path: Path, *, overwrite: bool = True) -> None:
     """Write `count` samples of `split` as .npz: the model's input float32 [count, C, H, W], `label` int64 [count]."""
     stream = io.BytesIO()
     np.savez(stream, allow_pickle=False, **arrays(model, split, count))
-    write_atomic(path, stream.getvalue())
+    write_atomic(path, stream.getvalue(), overwrite=overwrite)
 
 
 def arrays(model: ZooModel, split: str, count: int) -> dict[str, NDArray[np.generic]]:
