@@ -194,9 +194,11 @@ sys.exit(main())
 """
 
 
-def test_an_interrupt_within_exec_is_130_too() -> None:
-    """As dataclasses are made by `exec`, so it is while modules are imported."""
-    ran = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, check=False)
+def test_an_interrupt_within_exec_is_130_too(tmp_path: Path) -> None:
+    """Dataclasses are made by `exec`, while modules are imported."""
+    (tmp_path / "interrupted.py").write_text(INTERRUPTED)
+    words = [sys.executable, "-m", "interrupted"]
+    ran = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stdout, ran.stderr) == (130, "", "interrupted\n")
 
 
