@@ -11,7 +11,7 @@ import onnx_ir
 from effc.compiler import ir
 from effc.compiler.passes import shapes
 from effc.compiler.passes.chains import FAR
-from effc.compiler.passes.rewrite import constant, each, input_at, is_standard, maker, scalar
+from effc.compiler.passes.rewrite import constant, each, input_at, is_private, is_standard, maker, scalar
 from effc.compiler.passes.turns import BROADCAST, UNARY, perm_of
 from effc.compiler.phase import Step
 
@@ -162,9 +162,9 @@ def _concat(node: ir.Node) -> Dims | None:
 
 
 def shape_of_same(node: ir.Node) -> bool:
-    """Shape(f(x)) is Shape(x) for an f of single elements, which need not be computed for it."""
+    """Shape(f(x)) is Shape(x) for an f of single elements that nothing else needs."""
     value = node.inputs[0]
-    while (inner := maker(value, *UNARY)) is not None and inner.inputs[0] is not None:
+    while value is not None and (inner := maker(value, *UNARY)) is not None and is_private(value):
         value = inner.inputs[0]
     changed = value is not node.inputs[0]
     if changed:
