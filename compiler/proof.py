@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
+from onnx_ir import TensorType
 
 from effc.compiler import mapped, oracle, samples
 from effc.compiler.metrics import sqnr_db
@@ -69,11 +70,13 @@ def prove(original: onnx.ModelProto | ir.Model, simplified: ir.Model, seeds: Seq
         EffcError: an output's SQNR is below 90 dB, or an output that is not float differs.
         BadInput: the original itself cannot be run.
     """
+    if unknown := next((v.name for v in simplified.graph.inputs if not isinstance(v.type, TensorType)), None):
+        raise BadInput("no samples of sequences or optional values are drawn", where=f"input {unknown!r}", hint=_HINT)
     with tempfile.TemporaryDirectory(prefix="effc-proof-") as folder:
         paths = [Path(folder) / name for name in ("original.onnx", "simplified.onnx")]
         written = [_write(model, path) for model, path in zip((original, simplified), paths, strict=True)]
         told = merged(*(telling(model.graph) for model in written))
-        given = {each.name: each for each in (*oracle.graph_inputs(original), *oracle.graph_inputs(simplified))}
+        given = {each.name: each for each in (*oracle.graph_inputs(simplified), *oracle.graph_inputs(original))}
         inputs = tuple(samples.within_tables(each, told) for each in given.values())
         names = [v.name or "" for v in simplified.graph.outputs]
         function = "effc.compiler.proof:run_both"
@@ -116,8 +119,12 @@ def _runs(original: Path, simplified: Path, plan: Plan) -> Runs:
         before = _Traced.of(original)
     except EffcError as error:
         raise BadInput(f"ONNX Runtime cannot load the model: {error.what}", hint=error.hint) from error
-    pair = _Pair(before, _Traced.of(simplified), plan.inputs)
-    runs, failure = _drawn(pair, plan.seeds)
+    after = _Traced.of(simplified)
+    for inputs in samples.smaller(plan.inputs):
+        pair = _Pair(before, after, inputs)
+        runs, failure = _drawn(pair, plan.seeds)
+        if runs:
+            break
     runs += _chosen(pair, plan.seeds[0], plan.choices, [dims for dims, _, _ in runs])
     if not runs:
         is_open = any(isinstance(dim, str) for entry in plan.inputs for dim in entry.shape)

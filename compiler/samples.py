@@ -15,6 +15,8 @@ from effc.compiler.telling import Telling
 _SIZES = (64, 96, 48, 32, 16, 224, 8, 7, 4, 3, 2, 1, 256, 512, 640, 1024, 4096, 16000)
 _ALONE = (512, 256, 64)
 _MOST_CHOICES = 8
+_FEWER = (3, 2, 1)
+"""Ends of random integers to try where a model takes no larger ones."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,14 @@ def within_tables(entry: oracle.Input, told: Mapping[str, Telling]) -> oracle.In
     """The input, its random numbers no larger than the tables that it indexes allow."""
     limit = told[entry.name].below if entry.name in told else None
     return entry if limit is None else replace(entry, below=max(1, min(entry.below, limit)))
+
+
+def smaller(inputs: Sequence[oracle.Input]) -> Iterator[tuple[oracle.Input, ...]]:
+    """The inputs, then with smaller and smaller integers: lengths and indices that a model takes may be few."""
+    most = max((entry.below for entry in inputs if entry.dtype.kind in "iu"), default=1)
+    yield tuple(inputs)
+    for below in (below for below in _FEWER if below < most):
+        yield tuple(replace(entry, below=min(entry.below, below)) for entry in inputs)
 
 
 def choices(inputs: Sequence[oracle.Input], told: Mapping[str, Telling]) -> tuple[Choice, ...]:

@@ -139,3 +139,32 @@ def test_phases_and_steps_have_names_of_their_own() -> None:
     for phase in SIMPLIFY:
         names = [step.name for step in phase.steps]
         assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize(
+    "graph",
+    [
+        """(float[T,1,2] x, int32[1] lengths) => (float[T,1,1,3] y) <float[1,12,2] w = {0.1}, float[1,12,3] r = {0.1}>
+        { y = LSTM<hidden_size=3>(x, w, r, , lengths) }""",
+        "(float[T,2] x, int64[2] n) => (float[T,2] y) { y = ReverseSequence<time_axis=0, batch_axis=1>(x, n) }",
+        "(float[4,K] x, int64[N] i) => (float[4,N] y) { y = Gather<axis=1>(x, i) }",
+    ],
+)
+def test_lengths_and_indices_are_small_enough(graph: str, tmp_path: Path) -> None:
+    """Models that refuse most integers are run with few and small ones."""
+    text = f'<ir_version: 8, opset_import: ["" : 17]>\ng {graph}'.replace("{0.1}", "{%s}")
+    sizes = [24, 36][: text.count("%s")]
+    text %= tuple(", ".join(["0.1"] * size) for size in sizes)
+    onnx.save(onnx.parser.parse_model(text), tmp_path / "model.onnx")
+    made = pipeline.prepare(tmp_path / "model.onnx", goal=pipeline.Goal())
+    assert made.proof is not None
+    assert not made.faults
+
+
+def test_a_sequence_is_no_sample(tmp_path: Path) -> None:
+    text = """<ir_version: 8, opset_import: ["" : 17]>
+    g (seq(float[N]) s) => (float[M] y) { y = ConcatFromSequence<axis=0>(s) }"""
+    onnx.save(onnx.parser.parse_model(text), tmp_path / "model.onnx")
+    with pytest.raises(BadInput, match=r"input 's'.*no samples of sequences"):
+        pipeline.prepare(tmp_path / "model.onnx", goal=pipeline.Goal())
+    assert pipeline.prepare(tmp_path / "model.onnx", goal=pipeline.Goal(), proof=False).proof is None
