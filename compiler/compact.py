@@ -1,4 +1,4 @@
-"""What a file need not say: constants of one value in full, windows as ONNX assumes them, what can be inferred."""
+"""What a file need not say: constants of one value in full, windows as ONNX assumes them."""
 
 from __future__ import annotations
 
@@ -40,25 +40,6 @@ def terse(model: ir.Model) -> None:
                 held = node.attributes.get(name)
                 if held is not None and set(np.atleast_1d(held.value)) == {usual}:
                     del node.attributes[name]
-
-
-def forget_shapes(graph: ir.Graph) -> None:
-    """Drop types and shapes of inner tensors, which inference tells."""
-    for node in graph:
-        for value in node.outputs:
-            if not value.is_graph_output():
-                value.shape = value.type = None
-
-
-def forget_kernels(graph: ir.Graph) -> None:
-    """Drop the kernel shapes of convolutions, which their weights tell."""
-    for node in graph:
-        if node.op_type in ("Conv", "ConvTranspose"):
-            node.attributes.pop("kernel_shape", None)
-
-
-THRIFT = (forget_shapes, forget_kernels)
-"""What is given up, in this order, where a file would grow too large otherwise."""
 
 
 def _splats(graph: ir.Graph) -> list[ir.Value]:

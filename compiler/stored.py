@@ -152,6 +152,11 @@ def blocks(model: Model) -> Iterator[bytes | memoryview]:
         yield from content(tensor)
 
 
+def size(model: Model) -> int:
+    """Bytes of the model's file, weights inside."""
+    return sum(map(len, blocks(model)))
+
+
 def content(tensor: TensorProtocol) -> Iterator[bytes | memoryview]:
     """The tensor's bytes, piece by piece."""
     if isinstance(tensor, onnx_ir.PackedTensor):

@@ -88,6 +88,8 @@ def simplify(report: SimplifyReport) -> None:
     console.print(_counts(report.before, report.after))
     for fault in report.switched_off:
         console.print(f"switched off: {fault.step}: {fault.reason}")
+    if report.beyond:
+        console.print(f"larger than --max-growth allows, by {report.beyond} bytes: nothing is left to leave out")
     proof = _proof(report.proof.worst_sqnr_db) if report.proof else "not proved"
     size = f"{report.bytes_after / 1e6:.2f} MB of {report.bytes_before / 1e6:.2f}"
     console.print(

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from effc.compiler import ir, protos, walk
+import onnx
+
+from effc.compiler import ir, protos, stored, thrift, walk
 from effc.compiler.bisect import Fault
-from effc.compiler.compact import THRIFT
 from effc.compiler.inputs import Dims
 from effc.compiler.pipeline import Goal, Prepared, prepare
 from effc.compiler.proof import Proof
@@ -38,6 +39,7 @@ class SimplifyReport:
     Attributes:
         before, after: nodes by op, those of branches and loop bodies included and Constant left out.
         bytes_before, bytes_after: of the files, external data included.
+        beyond: bytes that the file is larger than `--max-growth` allows, which only a very small one may be.
         opset: of the output.
         switched_off: steps that would have changed what this model computes, or broke on it, each with the reason.
         proof: the comparison of outputs with the original's, null where it was not asked for.
@@ -48,6 +50,7 @@ class SimplifyReport:
     after: Mapping[str, int]
     bytes_before: int
     bytes_after: int
+    beyond: int
     steps: tuple[Step, ...]
     opset: int
     switched_off: tuple[Fault, ...]
@@ -67,6 +70,7 @@ def simplify(options: SimplifyOptions, progress: Progress | None = None) -> Simp
         after=op_counts(walk.everywhere(made.model.graph)),
         bytes_before=made.bytes,
         bytes_after=size,
+        beyond=math.ceil(max(0.0, size - _most(made, options))),
         steps=tuple(Step(s.phase, s.step, s.nodes_before, s.nodes_after) for s in made.steps),
         opset=made.model.opset_imports[""],
         switched_off=made.faults,
@@ -75,16 +79,26 @@ def simplify(options: SimplifyOptions, progress: Progress | None = None) -> Simp
 
 
 def _write(made: Prepared, options: SimplifyOptions) -> int:
-    """Write the model, and again with less in it for as long as the file grows too large."""
-    growth = options.goal.growth
-    most = math.inf if growth is None else made.bytes * (1 + growth)
+    """Write the model, and with less in it where the file would grow too large."""
+    most = _most(made, options)
     with staged_file(options.output, overwrite=options.overwrite) as path:
         ir.save(made.model, path)
-        for give_up in THRIFT:
-            if _size(path) > most:
-                give_up(made.model.graph)
-                ir.save(made.model, path)
+        if _size(path) > most:
+            for _ in thrift.spared(made.model, _tensors(made.original)):
+                if stored.size(made.model) <= most:
+                    break
+            ir.save(made.model, path)
         return _size(path)
+
+
+def _most(made: Prepared, options: SimplifyOptions) -> float:
+    growth = options.goal.growth
+    return math.inf if growth is None else made.bytes * (1 + growth)
+
+
+def _tensors(model: onnx.ModelProto) -> set[str]:
+    """The names of all tensors that some node takes or gives."""
+    return {name for node in protos.everywhere(model.graph.node) for name in (*node.input, *node.output)}
 
 
 def _size(path: Path) -> int:
