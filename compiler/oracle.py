@@ -235,7 +235,9 @@ def _proto_inputs(proto: onnx.ModelProto) -> tuple[Input, ...]:
 
 def _proto_input(value: onnx.ValueInfoProto) -> Input:
     tensor = value.type.tensor_type
-    dims = tuple(d.dim_value if d.dim_value > 0 else (d.dim_param or "?") for d in tensor.shape.dim)
+    dims = tuple(
+        d.dim_value if d.HasField("dim_value") and d.dim_value >= 0 else (d.dim_param or "?") for d in tensor.shape.dim
+    )
     known = tensor.elem_type in onnx.helper.get_all_tensor_dtypes()
     return Input(value.name, onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type if known else 1), dims)
 
