@@ -17,6 +17,13 @@ def symbols(model: ir.Model) -> tuple[str, ...]:
     return tuple(dict.fromkeys(dim for dim in dims if isinstance(dim, str)))
 
 
+def fixing(value: ir.Value) -> str:
+    """What may stand behind `--shape` to fix an input's open dims: 1 for each, the size that is wanted in its place."""
+    dims = ir.shape(value)
+    wanted = "..." if dims is None else "x".join(str(dim) if isinstance(dim, int) else "1" for dim in dims)
+    return f"{value.name}:{wanted}"
+
+
 def sized(model: ir.Model, at: Sizes) -> ir.Model:
     """The model itself where `at` is empty, else a copy with these dims, shapes inferred again.
 

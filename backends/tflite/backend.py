@@ -125,12 +125,14 @@ def _empty(nodes: Iterable[ir.Node]) -> tuple[Refusal, ...]:
 def _symbolic_inputs(inputs: Iterable[ir.Value]) -> tuple[Refusal, ...]:
     """Only the first dim may be symbolic: a dynamic batch."""
     from effc.compiler import ir
+    from effc.compiler.sized import fixing
 
-    bad = [v for v in inputs if any(not isinstance(d, int) for d in (ir.shape(v) or ("?", "?"))[1:])]
+    shapes = ((v, ir.shape(v)) for v in inputs)
+    bad = [(v, dims) for v, dims in shapes if dims is None or any(not isinstance(d, int) for d in dims[1:])]
     reason = "only the batch may be symbolic in a TFLite model"
+    hint = "fix it, with your sizes in place of 1: --shape"
     return tuple(
-        Refusal(v.name or "", "input", f"{reason}, its shape is {ir.shape(v)}", f"fix it: --shape {v.name}:1x...")
-        for v in bad
+        Refusal(v.name or "", "input", f"{reason}, its shape is {dims}", f"{hint} {fixing(v)}") for v, dims in bad
     )
 
 

@@ -8,6 +8,7 @@ from effc.backends.tvm.plan.symbols import names
 from effc.backends.tvm.taken import FIXED, IMPORTED, SCHEDULED, WRONG
 from effc.compiler import ir
 from effc.compiler.lowering import FOREIGN, Check, Why, named
+from effc.compiler.sized import fixing
 from effc.core.errors import Caution, Refusal
 
 FIX = "fix the model's symbolic dims with --shape, or export it as a constant"
@@ -53,11 +54,14 @@ def _input(value: ir.Value) -> Why | None:
     """Only the first dim of an input may be symbolic: a dynamic batch."""
     dims = ir.shape(value)
     if dims is None or any(not isinstance(d, int) for d in dims[1:]):
-        hint = f"fix it: --shape {value.name}:1x..."
-        return Why(f"only the batch may be symbolic in a TVM library, its shape is {dims}", hint)
+        return Why(f"only the batch may be symbolic in a TVM library, its shape is {dims}", _fix(value))
     if dims and dims[0] == "?":
-        return Why("its first dim has no name", f"fix it: --shape {value.name}:1x...")
+        return Why("its first dim has no name", _fix(value))
     return None
+
+
+def _fix(value: ir.Value) -> str:
+    return f"fix it, with your sizes in place of 1: --shape {fixing(value)}"
 
 
 def _why(node: ir.Node, known: frozenset[str]) -> Why | None:

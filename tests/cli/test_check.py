@@ -26,6 +26,14 @@ CONTROL = f"""{HEAD} control (bool c, float[2,3] x) => (float[2,3] y) {{
     then_branch = t () => (float[2,3] a) {{ a = Relu(x) }}, else_branch = e () => (float[2,3] b) {{ b = Neg(x) }}
   >(c)
 }}"""
+SCALAR = f"{HEAD} scalar (float s, float[2,3] x) => (float[2,3] y) {{ y = Mul(x, s) }}"
+NESTED = f"""{HEAD} nested (bool c, float[3,3] x) => (float y) {{
+  a = Relu(x)
+  y = If<
+    then_branch = t () => (float p) {{ s = Sin(a) p = Det(s) }},
+    else_branch = e () => (float q) {{ n = Neg(a) q = Det(n) }}
+  >(c)
+}}"""
 TOO_SMALL = f"""{HEAD} small (float[1,3,H,9] x, float[4,3,5,5] w) => (float[1,4,K,5] y) {{ y = Conv(x, w) }}"""
 
 
@@ -43,6 +51,8 @@ CODES = [
     ("symbolic dims block", SYMBOLIC, "tflite-fp32", [], 3, (1, 0)),
     ("they do not where they are fixed", SYMBOLIC, "tflite-fp32", ["--shape", "x:1x3x8x8"], 0, (0, 0)),
     ("nor where a target has them", SYMBOLIC, "rtx-fp32", [], 0, (0, 0)),
+    ("a scalar input has no dims to fix", SCALAR, "tflite-fp32", [], 0, (0, 0)),
+    ("nor has it in a library", SCALAR, "tvm-x86-fp32", [], 0, (0, 0)),
     ("control flow blocks", CONTROL, "tflite-fp32", [], 3, (1, 0)),
 ]
 
@@ -107,6 +117,25 @@ def test_shares_count_the_nodes_that_are_taken(tmp_path: Path, effc: Command) ->
     assert "Gelu" in hints["Erf"] and hints["Det"].startswith("ort-fp32")
     seen = effc("check", written(text, tmp_path)).out
     assert "below 95%" in seen and "blocked" in seen
+
+
+@pytest.mark.parametrize("target", ["tflite-fp32", "tvm-x86-fp32"])
+def test_a_hint_to_fix_dims_can_be_followed(target: str, tmp_path: Path, effc: Command) -> None:
+    path = written(SYMBOLIC, tmp_path)
+    ran = effc("check", path, "--target", target, "--json").json
+    (refusal,) = ran["targets"][0]["refusals"]
+    assert refusal["hint"].endswith(f" --shape {ran['open'][0]['fix']}")
+    assert effc("check", path, "--target", target, *refusal["hint"].split()[-2:]).code == 0
+
+
+def test_what_lies_in_a_blocked_node_is_blocked_with_it(tmp_path: Path, effc: Command) -> None:
+    """Neither does it count as supported, nor is such a target named as one that would take it."""
+    told = {t["target"]: t for t in effc("check", written(NESTED, tmp_path), "--json").json["targets"]}
+    assert told["ort-fp32"]["share"] == 1.0
+    for name in ("tflite-fp32", "tvm-x86-fp32"):
+        assert told[name]["share"] == 1 / told[name]["nodes"] < 0.25
+    hints = {refusal["hint"] for refusal in told["rtx-fp32"]["refusals"]}
+    assert hints and all("tflite" not in hint and "tvm" not in hint and " more" not in hint for hint in hints)
 
 
 def test_every_refusal_has_a_hint(odd: Path, effc: Command) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -11,7 +11,7 @@ from effc.calibration.leftover import Leftover, leftover
 from effc.compiler import ir, lowering, phase
 from effc.compiler.cost import work
 from effc.compiler.sized import Sizes, sized
-from effc.compiler.walk import everywhere
+from effc.compiler.walk import everywhere, with_inner, within
 from effc.core.errors import Caution, EffcError, Refusal, UnsupportedOps
 from effc.core.target import Target
 
@@ -22,7 +22,7 @@ class TargetSupport:
 
     Attributes:
         nodes: nodes of the model once it is legalized for the target, those in branches and loop bodies too.
-        share: fraction 0..1 of them that the target takes.
+        share: fraction 0..1 of them that the target takes; none that lies within one that it does not.
         refusals: every one that it does not take, and what it does not take of the inputs: each stops a build.
         cautions: every one that it takes, but in float32 or with a slow kernel.
         native: fraction 0..1 of the MACs that run in the target's own precision; None where that is float32, and where
@@ -53,8 +53,16 @@ def ask(model: ir.Model, targets: Iterable[Target], at: Sizes) -> tuple[TargetSu
     """
     pairs = [(base.for_target(target), target) for target in targets]
     trials = _Trials(_Legal(model, at))
-    found = [trials.support(backend, target) for backend, target in pairs]
+    found = [trials.seen(backend, target) for backend, target in pairs]
     return tuple(_advised(found))
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A target's view, and the names of the nodes that it does not take; None where it could not be asked."""
+
+    support: TargetSupport
+    lost: frozenset[str] | None
 
 
 @dataclass(frozen=True)
@@ -82,7 +90,7 @@ class _Trials:
     legal: dict[object, _Legal | EffcError] = field(default_factory=dict)
     left: dict[object, Leftover] = field(default_factory=dict)
 
-    def support(self, backend: base.Backend, target: Target) -> TargetSupport:
+    def seen(self, backend: base.Backend, target: Target) -> _Seen:
         """What the target makes of the model."""
         phases, install = backend.legalize(target), backend.missing() or ""
         steps = tuple((one.name, *(step.name for step in one.steps)) for one in phases)
@@ -91,11 +99,10 @@ class _Trials:
         found = self.legal[steps]
         if isinstance(found, EffcError):
             refusals = found.refusals if isinstance(found, UnsupportedOps) else ()
-            return TargetSupport(
-                str(target), len(self.plain.model.graph), 0.0, refusals, error=found.what, install=install
-            )
-        told = self._leftover(found.model, backend, target)
-        return replace(_view(found, backend, target, told), install=install)
+            nodes = len(list(everywhere(self.plain.model.graph)))
+            return _Seen(TargetSupport(str(target), nodes, 0.0, refusals, error=found.what, install=install), None)
+        seen = _view(found, backend, target, self._leftover(found.model, backend, target))
+        return replace(seen, support=replace(seen.support, install=install))
 
     def _leftover(self, model: ir.Model, backend: base.Backend, target: Target) -> Leftover:
         scheme, narrowing = backend.scheme(target), backend.narrowing(target)
@@ -105,17 +112,27 @@ class _Trials:
         return self.left[key]
 
 
-def _view(legal: _Legal, backend: base.Backend, target: Target, told: Leftover) -> TargetSupport:
-    refusals, nodes = backend.support(legal.model, target), list(everywhere(legal.model.graph))
-    named = {refusal.node for refusal in refusals}
-    taken = sum(lowering.named(node) not in named for node in nodes)
+def _view(legal: _Legal, backend: base.Backend, target: Target, told: Leftover) -> _Seen:
+    refusals, count = backend.support(legal.model, target), sum(1 for _ in everywhere(legal.model.graph))
+    lost = list(_lost(legal.model.graph, {refusal.node for refusal in refusals}))
+    names = frozenset(map(lowering.named, lost))
     slow = backend.cautions(legal.model, target) if isinstance(backend, base.Cautious) else ()
-    cautions = tuple(caution for caution in (*slow, *told.cautions) if caution.node not in named)
+    cautions = tuple(caution for caution in (*slow, *told.cautions) if caution.node not in names)
     refused = refusals or _idle(legal.model, backend, target, told)
-    share = taken / len(nodes) if nodes else 1.0
+    share = (count - len(lost)) / count if count else 1.0
     own = backend.scheme(target) is not None or backend.narrowing(target) is not None
     native = _native(legal.macs, told) if own else None
-    return TargetSupport(str(target), len(nodes), share, refused, cautions, native)
+    return _Seen(TargetSupport(str(target), count, share, refused, cautions, native), names)
+
+
+def _lost(graph: ir.Graph, refused: Set[str]) -> Iterator[ir.Node]:
+    """The refused nodes, with all that lies in their branches and bodies."""
+    for node in graph:
+        if lowering.named(node) in refused:
+            yield from with_inner(node)
+        else:
+            for inner in within(node):
+                yield from _lost(inner, refused)
 
 
 def _native(macs: Mapping[str, int], told: Leftover) -> float | None:
@@ -140,18 +157,18 @@ def _idle(model: ir.Model, backend: base.Backend, target: Target, told: Leftover
     return (Refusal(model.graph.name or "graph", "model", reason, "build the float target"),)
 
 
-def _advised(found: Sequence[TargetSupport]) -> Iterator[TargetSupport]:
+def _advised(found: Sequence[_Seen]) -> Iterator[TargetSupport]:
     """With hints where the tables have none: who takes the node instead, as far as was asked."""
-    refused = {one.target: {refusal.node for refusal in one.refusals} for one in found if not one.error}
-    for one in found:
-        others = {name: nodes for name, nodes in refused.items() if name != one.target}
+    lost = {seen.support.target: seen.lost for seen in found if seen.lost is not None}
+    for one in (seen.support for seen in found):
+        others = {name: nodes for name, nodes in lost.items() if name != one.target}
         hinted = (
             refusal if refusal.hint else replace(refusal, hint=_hint(refusal, others)) for refusal in one.refusals
         )
         yield replace(one, refusals=tuple(hinted))
 
 
-def _hint(refusal: Refusal, others: Mapping[str, set[str]]) -> str:
+def _hint(refusal: Refusal, others: Mapping[str, Set[str]]) -> str:
     takers = [name for name, nodes in others.items() if refusal.node not in nodes]
     if takers:
         more = f" and {len(takers) - _NAMED} more" if len(takers) > _NAMED else ""

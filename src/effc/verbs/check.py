@@ -11,7 +11,7 @@ from effc.compiler import ir
 from effc.compiler.cost import Costs, costs
 from effc.compiler.footprint import Footprint, footprint
 from effc.compiler.pipeline import prepare
-from effc.compiler.sized import sized, symbols
+from effc.compiler.sized import fixing, sized, symbols
 from effc.compiler.walk import everywhere, op_counts
 from effc.core.errors import EffcError
 from effc.core.manifest import Source, TensorInfo
@@ -102,8 +102,7 @@ def estimate(model: ir.Model) -> Estimate:
 def _open(value: ir.Value) -> OpenInput | None:
     dims = ir.shape(value) or ()
     found = tuple(dict.fromkeys(dim for dim in dims if isinstance(dim, str)))
-    fix = "x".join(str(dim) if isinstance(dim, int) else "1" for dim in dims)
-    return OpenInput(value.name or "", found, f"{value.name}:{fix}") if found else None
+    return OpenInput(value.name or "", found, fixing(value)) if found else None
 
 
 def _info(value: ir.Value) -> TensorInfo:
