@@ -8,6 +8,7 @@ from importlib import metadata
 from effc.bench.peers.comparison import Comparison, Length, Result, Row, means
 from effc.core import host
 
+_LIGHT = "light_"
 _HEAD = """# Simplifiers side by side
 
 `make bench-simplify` writes this page. Each figure is `nodes (seconds)`: nodes of the file that the simplifier wrote,
@@ -69,12 +70,13 @@ def _lost(row: Row) -> str:
 
 
 def _means(rows: Sequence[Row]) -> str:
-    found = means(rows)
-    told = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in found.items())
-    kept = sum(not row.lost for row in rows)
-    return (
-        f"{kept} of {len(rows)} rows are no worse than the best peer. Mean wall time where all gave a file: {told}.\n"
-    )
+    """Rows that are not lost, and mean seconds of the light networks and of real models, where all gave a file."""
+    lines = [f"{sum(not row.lost for row in rows)} of {len(rows)} rows are no worse than the best peer.", ""]
+    for title, are_light in (("light networks", True), ("real models", False)):
+        found = means(row for row in rows if row.model.startswith(_LIGHT) == are_light)
+        told = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in found.items())
+        lines += [f"Mean wall time, {title}: {told}.", ""] if told else []
+    return "\n".join(lines)
 
 
 def _notes(rows: Iterable[Row]) -> str:
