@@ -6,7 +6,6 @@ import json
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -183,25 +182,6 @@ def test_an_interrupt_is_130(effc: Command, monkeypatch: pytest.MonkeyPatch) -> 
     assert effc("doctor", "--json").json == {"error": {"kind": "interrupted", "exit_code": 130}}
 
 
-INTERRUPTED = """
-import signal, sys
-signal.signal(signal.SIGINT, signal.default_int_handler)
-from effc.cli.main import main
-from effc.verbs import doctor
-doctor.doctor = lambda: exec("signal.raise_signal(signal.SIGINT)")
-sys.argv = ["effc", "doctor"]
-sys.exit(main())
-"""
-
-
-def test_an_interrupt_within_exec_is_130_too(tmp_path: Path) -> None:
-    """Dataclasses are made by `exec`, while modules are imported."""
-    (tmp_path / "interrupted.py").write_text(INTERRUPTED)
-    words = [sys.executable, "-m", "interrupted"]
-    ran = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert (ran.returncode, ran.stdout, ran.stderr) == (130, "", "interrupted\n")
-
-
 @pytest.mark.parametrize("words", [["--help"], ["build", "--help"], ["--version"]])
 def test_help_imports_nothing_heavy(words: list[str]) -> None:
     program = (
@@ -372,19 +352,6 @@ REFUSED = [("--opset", "99"), ("--max-growth", "-1%"), ("--max-growth", "much"),
 def test_simplify_refuses(flags: tuple[str, str], built: Built, tmp_path: Path, effc: Command) -> None:
     assert effc("simplify", built.model.model, tmp_path / "s.onnx", *flags).code == 2
     assert not (tmp_path / "s.onnx").exists()
-
-
-def test_no_folder_is_left_where_a_model_cannot_be_run(
-    tmp_path: Path, effc: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (scratch := tmp_path / "scratch").mkdir()
-    monkeypatch.setenv("TMPDIR", str(scratch))
-    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
-    text = '<ir_version: 10, opset_import: ["": 21]> g (float[N] x) => (float[N] y) { y = Relu(x) }'
-    onnx.save(onnx.parser.parse_model(text), tmp_path / "m.onnx")
-    ran = effc("simplify", tmp_path / "m.onnx", tmp_path / "out.onnx", "--shape", "x:100000000")
-    assert ran.code == 2 and "too large to try" in ran.err
-    assert list(scratch.glob("effc-*")) == []
 
 
 def test_quantize(built: Built, tmp_path: Path, effc: Command) -> None:
