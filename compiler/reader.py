@@ -70,7 +70,8 @@ def read(path: Path, skimmed_from: int = mapped.SKIMMED_FROM) -> Raw:
 def _content(path: Path) -> memoryview:
     try:
         if path.exists() and not (path.is_file() or path.is_dir()):
-            raise BadInput("it is no regular file", where=str(path))  # to open a pipe may take forever
+            hint = "write the model to a file first"
+            raise BadInput("it is no regular file", where=str(path), hint=hint)  # to open a pipe may take forever
         return mapped.content(path)
     except (OSError, ValueError) as error:
         raise BadInput(getattr(error, "strerror", None) or str(error), where=str(path)) from None
