@@ -15,9 +15,11 @@ from effc.compiler.passes import (
     fold,
     fuse,
     hard,
+    outputs,
     products,
     resizes,
     rows,
+    squeezes,
     symbols,
     transposes,
 )
@@ -32,6 +34,7 @@ def _phases(folding: tuple[Step, ...], fusing: tuple[Step, ...]) -> tuple[Phase,
     normalize = (
         cleanup.DEAD_CODE,
         *canonicalize.STEPS,
+        *squeezes.STEPS,
         *branches.STEPS,
         *chains.STEPS,
         *hard.STEPS,  # before their constants go into others
@@ -66,5 +69,6 @@ def simplification(opset: int, *, evaluate: fold.Evaluator = fold.here, budget: 
         _ROUNDS,
         by_round=True,
     )
-    phases = (*_phases(fold.steps(evaluate, budget), fuse.steps(spread=budget is None)), larger, last)
+    ready = Phase("outputs", outputs.STEPS, by_round=True)
+    phases = (*_phases(fold.steps(evaluate, budget), fuse.steps(spread=budget is None)), larger, last, ready)
     return tuple(replace(p, steps=tuple(step for step in p.steps if step.since <= opset)) for p in phases)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from effc.compiler import ir
+from effc.compiler.passes import bands
 from effc.compiler.passes.rewrite import constant, input_at, is_float, is_private, is_row, maker, replace
 
 Vector = NDArray[np.float64]
@@ -87,7 +88,7 @@ def _absorb(node: ir.Node, affine: Affine, ops: tuple[str, ...] = _LINEAR) -> bo
         return False
     weight, old_bias = ir.const(linear.inputs[1]), input_at(linear, 2)
     bias = None if old_bias is None else ir.const(old_bias)
-    if weight is None or (old_bias is not None and bias is None) or not (np.isfinite(affine.scale).all()):
+    if weight is None or (old_bias is not None and bias is None) or not _is_sound(node, weight, affine):
         return False
     if linear.op_type == "MatMul" and (weight.ndim != 2 or ir.rank(linear.inputs[0]) != 2):
         return False
@@ -96,19 +97,29 @@ def _absorb(node: ir.Node, affine: Affine, ops: tuple[str, ...] = _LINEAR) -> bo
     if affine.scale.size not in (1, channels) or affine.shift.size not in (1, channels):
         return False
     base = _bias(linear, bias, channels)
-    if base is None:
-        return False
     scaled = _scaled(linear, weight, np.broadcast_to(affine.scale, channels))
-    shifted = base * affine.scale + affine.shift
+    shifted = None if base is None else _rounded(base * affine.scale + affine.shift, weight)
+    if shifted is None or not bands.is_finite(ir.distinct(scaled)) or not bands.is_finite(shifted):
+        return False
     new_weight = linear.inputs[1]
     if not np.all(affine.scale == 1.0):
         new_weight = constant(node, "weight", scaled)
     attributes = {**linear.attributes, **({"beta": 1.0} if op == "Gemm" else {})}
-    new_bias = shifted.astype(weight.dtype)
-    if ir.is_splat(weight) and np.all(new_bias == new_bias[0]):
-        new_bias = ir.splat(new_bias[0], new_bias.shape)
-    inputs = [linear.inputs[0], new_weight, constant(node, "bias", new_bias)]
+    if ir.is_splat(weight) and np.all(shifted == shifted[0]):
+        shifted = ir.splat(shifted[0], shifted.shape)
+    inputs = [linear.inputs[0], new_weight, constant(node, "bias", shifted)]
     return replace(node, op, inputs, attributes)
+
+
+def _is_sound(node: ir.Node, weight: ir.Array, affine: Affine) -> bool:
+    """Whether the scale is finite and, as a factor of the graph, so moderate that its place does not matter."""
+    moderate = node.op_type not in ("Mul", "Div") or bands.is_tame(weight.dtype, affine.scale)
+    return moderate and bool(np.isfinite(affine.scale).all())
+
+
+def _rounded(numbers: Vector, weight: ir.Array) -> ir.Array:
+    with np.errstate(over="ignore"):
+        return numbers.astype(weight.dtype)
 
 
 def _channels(linear: ir.Node, weight: ir.Array) -> int:
@@ -142,4 +153,5 @@ def _product(weight: ir.Array, scale: Vector) -> ir.Array:
     """The product in float64, rounded to the weight's type block by block: nothing of its size lies between."""
     if ir.is_splat(weight) and np.all(scale == scale.flat[0]):
         return ir.splat(np.multiply(weight.flat[0], scale.flat[0], dtype=np.float64).astype(weight.dtype), weight.shape)
-    return np.multiply(weight, scale, out=np.empty_like(weight), dtype=np.float64, casting="same_kind")
+    with np.errstate(over="ignore"):
+        return np.multiply(weight, scale, out=np.empty_like(weight), dtype=np.float64, casting="same_kind")

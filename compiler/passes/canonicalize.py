@@ -116,9 +116,18 @@ def _fits(shape: tuple[int, ...], dims: tuple[int | str, ...] | None) -> bool:
     return aligned is not None and all(d in (1, other) for d, other in zip(shape, aligned, strict=True))
 
 
+def _reshape(node: ir.Node) -> bool:
+    """Reshape by 0, ..., -1, ... 0 copies all dims but one, so that one as well."""
+    target, x = ir.const(input_at(node, 1)), node.inputs[0]
+    if target is None or ir.attr_int(node, "allowzero", 0) or ir.shape(x) is None or target.size != ir.rank(x):
+        return _same_sizes(node)
+    return sorted(target.tolist()) in ([0] * target.size, [-1] + [0] * (target.size - 1)) or _same_sizes(node)
+
+
 _NO_OPS: dict[str, Callable[[ir.Node], bool]] = {
     **dict.fromkeys(("Identity", "Concat", "Sum", "Max", "Min", "Mean"), _always),
-    **dict.fromkeys(("Reshape", "Flatten", "Squeeze", "Unsqueeze"), _same_sizes),
+    **dict.fromkeys(("Flatten", "Squeeze", "Unsqueeze"), _same_sizes),
+    "Reshape": _reshape,
     "Expand": _same_shape,
     "Tile": _once,
     **dict.fromkeys(("Mul", "Div", "Pow"), _neutral(1.0)),
@@ -136,6 +145,16 @@ def no_op(node: ir.Node) -> bool:
     """f(x) = x: the node goes."""
     x = node.inputs[0] if node.inputs else None
     return x is not None and _NO_OPS[node.op_type](node) and x.dtype == node.outputs[0].dtype and bypass(node, x)
+
+
+def direct(node: ir.Node) -> bool:
+    """Who reads a graph output that is an Identity reads what is behind it."""
+    output, source = node.outputs[0], node.inputs[0]
+    if not output.is_graph_output() or not output.uses() or source is None:
+        return False
+    for use in list(output.uses()):
+        use.node.replace_input_with(use.idx, source)
+    return True
 
 
 def constant_first(node: ir.Node) -> bool:
@@ -204,6 +223,7 @@ STEPS = (
     Step("casts to named types", each(cast_like, "CastLike")),
     Step("parts without elements", each(filled_parts, "Concat")),
     Step("no-ops", each(no_op, *_NO_OPS)),
+    Step("names of outputs", each(direct, "Identity")),
     Step("constants second", each(constant_first, "Add", "Mul", "Max", "Min")),
     Step("explicit windows", each(windows.explicit, *windows.OPS)),
     Step("ranges of scalars", each(range_of_scalars, "Range")),

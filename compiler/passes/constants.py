@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from effc.compiler import ir
+from effc.compiler.passes import bands, casts
 from effc.compiler.passes.rewrite import (
     bypass,
     constant,
@@ -17,13 +18,14 @@ from effc.compiler.passes.rewrite import (
     replace,
     same_shape,
     scalar,
+    stand_in,
 )
 from effc.compiler.passes.targets import same_but_ones, target
 from effc.compiler.phase import Step
 
 _FACTORS, _TERMS = ("Mul", "Div"), ("Add", "Sub")
 Numbers = NDArray[np.float64]
-_SMALLEST, _LARGEST = 1e-30, 1e30
+Kind = np.dtype[np.generic]
 _SMALL_BYTES = 1024
 
 
@@ -39,25 +41,42 @@ def constants(node: ir.Node) -> bool:
     x, a = inner.inputs[0], ir.const(inner.inputs[1])
     if a is None or x is None or not _fits(a, b, node):
         return False
-    first, second = (np.asarray(array, np.float64) for array in (a, b))
-    if kind is _TERMS:
-        total = (first if inner.op_type == "Add" else -first) + (second if node.op_type == "Add" else -second)
-    else:
-        total = _factor(first, inner.op_type) * _factor(second, node.op_type)
-    if not _is_tame(total, kind is _FACTORS) or not same_but_rank(x, inner.outputs[0]):
+    total = (_sum if kind is _TERMS else _product)(_amount(a, inner), _amount(b, node), a.dtype)
+    if total is None or not same_but_rank(x, inner.outputs[0]):
+        return False
+    if kind is _FACTORS and not _may_follow(x, _amount(a, inner), a.dtype):
         return False
     return replace(node, kind[0], [x, constant(node, "constant", total.astype(a.dtype))])
 
 
-def _factor(array: Numbers, op: str) -> Numbers:
-    with np.errstate(divide="ignore"):
-        return array if op == "Mul" else 1.0 / array
+def _amount(array: ir.Array, node: ir.Node) -> Numbers:
+    """What the node adds, or multiplies by, if the array is its second operand."""
+    numbers = np.asarray(array, np.float64)
+    if node.op_type == "Div":
+        with np.errstate(divide="ignore"):
+            return 1.0 / numbers
+    return -numbers if node.op_type == "Sub" else numbers
 
 
-def _is_tame(array: Numbers, factor: bool) -> bool:
-    """Far from where the order of two products matters, since one overflows or vanishes and the other does not."""
-    size = np.abs(array)
-    return bool(np.all(np.isfinite(array) & (size < _LARGEST) & (~np.bool_(factor) | (size == 0) | (size > _SMALLEST))))
+def _product(a: Numbers, b: Numbers, kind: Kind) -> Numbers | None:
+    """a b, where both and all products of their entries are tame."""
+    tame = bands.is_tame(kind, a) and bands.is_tame(kind, b) and bands.is_tame(kind, a, b)
+    return a * b if tame else None
+
+
+def _sum(a: Numbers, b: Numbers, kind: Kind) -> Numbers | None:
+    """a + b, where what is added first is not so large that it rounds x away before the second takes it back."""
+    total = a + b
+    calm = np.maximum(bands.calm(kind), 4 * np.abs(total))
+    sound = np.isfinite(total) & (4 * np.abs(total) < bands.largest(kind) ** 2)
+    return total if np.all(sound & (np.maximum(np.abs(a), np.abs(b)) <= calm)) else None
+
+
+def _may_follow(x: ir.Value, a: Numbers, kind: Kind) -> bool:
+    """Whether x is no product with a constant that together with this one leaves the safe range."""
+    before = maker(x, *_FACTORS)
+    earlier = None if before is None else ir.const(before.inputs[1])
+    return before is None or earlier is None or bands.is_tame(kind, _amount(ir.distinct(earlier), before), a)
 
 
 def _fits(a: ir.Array, b: ir.Array, node: ir.Node) -> bool:
@@ -153,25 +172,16 @@ def by_reciprocal(node: ir.Node) -> bool:
 
 
 def cast_chain(node: ir.Node) -> bool:
-    """Cast(Cast(x, A), B) is Cast(x, B) where A holds every value of x exactly."""
+    """Cast(Cast(x, A), B) is Cast(x, B) where A keeps of x what B does."""
     inner = maker(node.inputs[0], "Cast")
     x = None if inner is None else inner.inputs[0]
-    types = [None if v is None else ir.numpy_dtype(v) for v in (x, node.inputs[0], node.outputs[0])]
-    if inner is None or any(t is None or t.kind not in "biuf" for t in types):
+    kinds = [None if v is None else v.dtype for v in (x, node.inputs[0], node.outputs[0])]
+    if x is None or any(kind is None or not casts.is_plain(kind) for kind in kinds):
         return False
-    first, between, last = (np.dtype(t) for t in types)
-    exact = np.can_cast(first, between, "safe") and (first.kind not in "iu" or _holds(between, first))
-    wraps = first.kind in "iu" and between.kind == "f" and last.kind in "iu" and not np.can_cast(first, last, "safe")
-    if not exact or wraps:
+    first, between, last = (kind for kind in kinds if kind is not None)
+    if not casts.is_one(first, between, last):
         return False
-    if first == last and x is not None and x.dtype == node.outputs[0].dtype:
-        return bypass(node, x)
-    return replace(node, "Cast", [x], node.attributes)
-
-
-def _holds(between: np.dtype[np.generic], integers: np.dtype[np.generic]) -> bool:
-    """Whether a type has all bits of these integers; those of floats, of which NumPy's rules leave one out, counted."""
-    return between.kind != "f" or bool(np.iinfo(integers).max < 2 ** (np.finfo(between).nmant + 1))  # type: ignore[type-var]
+    return stand_in(node, x) if first == last else replace(node, "Cast", [x], node.attributes)
 
 
 # choices

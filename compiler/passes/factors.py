@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from effc.compiler import ir
+from effc.compiler.passes import bands
 from effc.compiler.passes.affine import of_batch_normalization
 from effc.compiler.passes.rewrite import constant, each, input_at, is_float, is_private, maker, replace
 from effc.compiler.passes.windows import window
@@ -39,7 +40,7 @@ def into_next(node: ir.Node) -> bool:
     if factor is None or not np.isfinite(factor).all() or ir.rank(before.inputs[0]) != ir.rank(before.outputs[0]):
         return False
     scaled = _on_inputs(node, weight, factor)
-    if scaled is None:
+    if scaled is None or not bands.is_tame(weight.dtype, factor) or not bands.is_finite(scaled):
         return False
     return replace(
         node, node.op_type, [before.inputs[0], constant(node, "weight", scaled), *node.inputs[2:]], node.attributes
@@ -69,7 +70,8 @@ def _on_inputs(node: ir.Node, weight: ir.Array, factor: Vector) -> ir.Array | No
 
 
 def _times(weight: ir.Array, factor: Vector) -> ir.Array:
-    return np.multiply(weight, factor, out=np.empty_like(weight), dtype=np.float64, casting="same_kind")
+    with np.errstate(over="ignore"):
+        return np.multiply(weight, factor, out=np.empty_like(weight), dtype=np.float64, casting="same_kind")
 
 
 def into_product(node: ir.Node) -> bool:
@@ -81,6 +83,8 @@ def into_product(node: ir.Node) -> bool:
     weight = _own(product.inputs[1])
     bias = None if total is None else _own(total.inputs[1])
     if weight is None or weight.ndim != 2 or not is_float(node.outputs[0]) or factor.size not in (1, weight.shape[1]):
+        return False
+    if not bands.is_tame(weight.dtype, factor):
         return False
     if total is None:
         return replace(node, "MatMul", [product.inputs[0], constant(node, "weight", _times(weight, factor))])

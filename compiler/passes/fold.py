@@ -12,7 +12,7 @@ import onnx_ir
 
 from effc.compiler import ir, stored, walk
 from effc.compiler.passes import moves, room, shapes
-from effc.compiler.passes.rewrite import QUANTIZE_OPS, RANDOM_OPS, each, graph_of, is_standard, nodes
+from effc.compiler.passes.rewrite import QUANTIZE_OPS, RANDOM_OPS, constant, each, graph_of, is_standard, nodes, replace
 from effc.compiler.phase import Step
 from effc.core.errors import EffcError
 
@@ -76,7 +76,7 @@ def constants(model: ir.Model, evaluate: Evaluator, budget: int | None) -> bool:
     while more:
         found, more = _foldable(model, budget)
         results = _evaluate(model, found, evaluate)
-        held = [v for node in found for v in node.outputs if v.name in results and v.uses()]
+        held = [v for node in found for v in node.outputs if v.name in results and _is_wanted(v)]
         for value in held:
             _freeze(_graph_of(value), value, results[value.name])
         more = more and bool(held) and (ir.prune(model) or True)
@@ -149,7 +149,9 @@ def _may_fold(node: ir.Node) -> bool:
         return False
     if not all(isinstance(v.type, onnx_ir.TensorType) for v in node.outputs if v.name):
         return False
-    return not any(v.is_graph_output() or _is_large_splat(v) for v in (*node.outputs, *node.inputs) if v is not None)
+    if any(v.is_graph_output() for v in node.outputs) and (len(node.outputs) > 1 or node.op_type == "Identity"):
+        return False
+    return not any(_is_large_splat(v) for v in (*node.outputs, *node.inputs) if v is not None)
 
 
 def _is_large_splat(value: ir.Value) -> bool:
@@ -200,7 +202,7 @@ def _run_alone(model: ir.Model, node: ir.Node, evaluate: Evaluator) -> dict[str 
 def _run(model: ir.Model, nodes: list[ir.Node], evaluate: Evaluator) -> dict[str | None, ir.Array]:
     from onnx_ir import serde
 
-    wanted = [v for node in nodes for v in node.outputs if v.name and v.uses() and not _only_within(v, set(nodes))]
+    wanted = [v for node in nodes for v in node.outputs if v.name and _is_wanted(v) and not _only_within(v, set(nodes))]
     graph = onnx.GraphProto(name="constants", node=[serde.serialize_node(n) for n in nodes])
     inner = {v for node in nodes for v in node.outputs}
     outer = dict.fromkeys(v for node in nodes for v in node.inputs if v is not None and v not in inner)
@@ -221,12 +223,21 @@ def _tensor(value: ir.Value) -> onnx_ir.TensorProtocol:
 
 def _only_within(value: ir.Value, nodes: Iterable[ir.Node]) -> bool:
     """Whether only nodes that are themselves folded read the value."""
-    return all(use.node in nodes for use in value.uses())
+    return not value.is_graph_output() and all(use.node in nodes for use in value.uses())
+
+
+def _is_wanted(value: ir.Value) -> bool:
+    return bool(value.uses()) or value.is_graph_output()
 
 
 def _freeze(graph: ir.Graph, value: ir.Value, array: ir.Array) -> None:
-    """Let an initializer of the same name hold what the node computed."""
+    """Let an initializer of the same name hold what the node computed; a graph output is its Identity."""
     typed = array.astype(value.dtype.numpy(), copy=False) if value.dtype is not None else array
+    if value.is_graph_output():
+        node = value.producer()
+        assert node is not None
+        replace(node, "Identity", [constant(node, "value", typed)])
+        return
     ir.replace_uses(value, ir.frozen(graph, value, typed))
 
 

@@ -65,6 +65,11 @@ def bypass(node: ir.Node, value: ir.Value) -> bool:
     return True
 
 
+def stand_in(node: ir.Node, value: ir.Value) -> bool:
+    """`bypass`, or where that is refused an Identity of the value."""
+    return bypass(node, value) or replace(node, "Identity", [value])
+
+
 def replace(
     node: ir.Node, op: str, inputs: list[ir.Value | None], attributes: Mapping[str, object] | None = None
 ) -> bool:

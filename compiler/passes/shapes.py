@@ -46,7 +46,18 @@ def _find(value: ir.Value, memo: Memo) -> Known | None:
         return None
     if value is not node.outputs[0] or value.dtype not in _INTEGERS:
         return None
-    return _RULES[node.op_type](node, memo)
+    entries = _RULES[node.op_type](node, memo)
+    return None if entries is None else tuple(_held(e, value.dtype) for e in entries)
+
+
+def _held(entry: Entry, kind: ir.DataType | None) -> Entry:
+    """The entry where values of this type can be it: what wraps is left to runtimes."""
+    if not isinstance(entry, int):
+        return None if kind == ir.DataType.BOOL else entry
+    if kind == ir.DataType.BOOL:
+        return entry if entry in (0, 1) else None
+    bits = 31 if kind == ir.DataType.INT32 else 63
+    return entry if -(1 << bits) <= entry < 1 << bits else None
 
 
 def fold(node: ir.Node) -> bool:
@@ -145,9 +156,17 @@ def _size(node: ir.Node, memo: Memo) -> Known | None:
 
 
 def _same(node: ir.Node, memo: Memo) -> Known | None:
-    """Cast, Identity and changes of rank between scalar and vector keep the entries."""
+    """Identity and changes of rank between scalar and vector keep the entries."""
     dims = ir.shape(node.outputs[0])
     return known(node.inputs[0], memo) if dims is not None and len(dims) <= 1 else None
+
+
+def _cast(node: ir.Node, memo: Memo) -> Known | None:
+    """As booleans numbers are whether they are not 0, which of a symbol is not known."""
+    entries = _same(node, memo)
+    if entries is None or node.outputs[0].dtype != ir.DataType.BOOL:
+        return entries
+    return tuple(int(e != 0) if isinstance(e, int) else None for e in entries)
 
 
 def _concat(node: ir.Node, memo: Memo) -> Known | None:
@@ -180,7 +199,7 @@ def _slice(node: ir.Node, memo: Memo) -> Known | None:
     return data[start:end:step] if step > 0 else None
 
 
-def _arithmetic(function: Callable[[int, int], int]) -> Callable[[ir.Node, Memo], Known | None]:
+def _arithmetic(function: Callable[[int, int], int | None]) -> Callable[[ir.Node, Memo], Known | None]:
     def rule(node: ir.Node, memo: Memo) -> Known | None:
         a, b = known(node.inputs[0], memo), known(node.inputs[1], memo)
         if a is None or b is None or (len(a) != len(b) and 1 not in (len(a), len(b))):
@@ -223,14 +242,19 @@ def _pairs(a: Known | None, b: Known | None) -> list[tuple[Entry, Entry]] | None
     return list(zip(a * (size // len(a)), b * (size // len(b)), strict=True))
 
 
-def _divide(a: int, b: int) -> int:
-    return int(a / b) if b else 0
+def _divide(a: int, b: int) -> int | None:
+    """The quotient, rounded towards zero."""
+    if not b:
+        return None
+    size = abs(a) // abs(b)
+    return size if (a < 0) == (b < 0) else -size
 
 
 _RULES: dict[str, Callable[[ir.Node, Memo], Known | None]] = {
     "Shape": _shape,
     "Size": _size,
-    **dict.fromkeys(("Cast", "Identity", "Squeeze", "Unsqueeze", "Reshape"), _same),
+    "Cast": _cast,
+    **dict.fromkeys(("Identity", "Squeeze", "Unsqueeze", "Reshape"), _same),
     "Concat": _concat,
     "Gather": _gather,
     "Equal": _equal,

@@ -16,6 +16,22 @@ BN = {"g": (4,), "b": (4,), "m": (4,), "v": (4,)}
 BRANCHES = "then_branch = t () => (float[N,2] p) { p = Relu(x) }, else_branch = e () => (float[N,2] q) { q = Exp(x) }"
 RULES = [
     # shapes
+    ("unsqueeze, squeeze", "g (float[A,B,C] x) => (float[A,B,C] y, float[A,B,C] z) <int64[1] i = {1}, int64[1] j = {-3}> { a = Unsqueeze(x, i) y = Squeeze(a, j) r = Relu(x) b = Unsqueeze(r, i) c = Squeeze(b, i) z = Neg(c) }", {}, ["Identity", "Relu", "Neg"]),
+    ("squeeze, unsqueeze", "g (float[A,1,C] x) => (float[A,1,C] y) <int64[1] i = {1}> { a = Squeeze(x, i) b = Unsqueeze(a, i) y = Neg(b) }", {}, ["Neg"]),
+    ("squeeze, unsqueeze elsewhere", "g (float[A,1,C] x) => (float[1,A,C] y) <int64[1] i = {1}, int64[1] j = {0}> { a = Squeeze(x, i) y = Unsqueeze(a, j) }", {}, ["Squeeze", "Unsqueeze"]),
+    ("unsqueeze, less squeeze", "g (float[A,B,C] x) => (float[A,B,1,C] y) <int64[2] i = {1,3}, int64[1] j = {1}> { a = Unsqueeze(x, i) y = Squeeze(a, j) }", {}, ["Unsqueeze"]),
+    ("unsqueeze, more squeeze", "g (float[A,B,1] x) => (float[A,B] y) <int64[1] i = {1}, int64[2] j = {1,3}> { a = Unsqueeze(x, i) y = Squeeze(a, j) }", {}, ["Squeeze"]),
+    ("unsqueeze, unsqueeze", "g (float[A,B,C] x) => (float[A,1,1,B,1,C] y) <int64[2] i = {1,3}, int64[1] j = {1}> { a = Unsqueeze(x, i) y = Unsqueeze(a, j) }", {}, ["Unsqueeze"]),
+    ("squeeze, squeeze", "g (float[A,1,B,1,C] x) => (float[A,B,C] y) <int64[1] i = {1}, int64[1] j = {2}> { a = Squeeze(x, i) y = Squeeze(a, j) }", {}, ["Squeeze"]),
+    ("copies of all dims but one", "g (float[A,B,C] x) => (float[A,B,C] y) <int64[3] s = {0,-1,0}> { a = Reshape(x, s) y = Neg(a) }", {}, ["Neg"]),
+    ("sizes as booleans", "g (float[5,N] x) => (int64[2] y, float[5,N] z) { s = Shape(x) b = Cast<to=9>(s) y = Cast<to=7>(b) z = Relu(x) }", {}, ["Shape", "Cast", "Cast", "Relu"]),
+    ("a size as a boolean", "g (float[5,N] x) => (int64 y, float[5,N] z) <int64 i = {0}> { s = Shape(x) b = Cast<to=9>(s) c = Cast<to=7>(b) y = Gather(c, i) z = Relu(x) }", {}, ["Relu"]),
+    ("sizes that wrap", "g (float[5,N] x) => (int64 y) <int64 i = {0}, int64[1] k = {4294967297}> { s = Shape(x) m = Mul(s, k) b = Cast<to=6>(m) c = Cast<to=7>(b) y = Gather(c, i) }", {}, ["Shape", "Mul", "Cast", "Cast", "Gather"]),
+    ("sums that wrap", "g (float[5,N] x) => (int32 y) <int64 i = {0}, int32[1] k = {2147483647}> { s = Shape(x) b = Cast<to=6>(s) m = Add(b, k) y = Gather(m, i) }", {}, ["Shape", "Cast", "Add", "Gather"]),
+    ("large quotients", "g (float[N,2] x) => (int64[2] y, float[N,2] z) <int64[2] a = {9007199254740993,-7}, int64[2] b = {1,2}> { y = Div(a, b) z = Relu(x) }", {}, ["Relu"]),
+    # outputs that are constants or second names
+    ("a constant output", "g (float[N,2] x) => (float[2] y, float[2] z, float[N,2] r) <float[2] a = {1.0,2.0}> { y = Add(a, a) z = Identity(a) s = Sqrt(y) r = Mul(x, s) }", {}, ["Mul"]),
+    ("a chain of names", "g (float[N,2] x) => (float[N,2] y, float[N,2] z, float[N,2] w, float[N,2] r) { y = Relu(x) z = Identity(y) w = Identity(z) r = Neg(w) }", {}, ["Relu", "Identity", "Identity", "Neg"]),
     ("heads of two symbols", "g (float[N,S,8] x) => (float[N,S,2,4] y) <int64 a = {0}, int64 b = {1}, int64[1] z = {0}, int64[2] h = {2,4}> { s = Shape(x) n = Gather(s, a) m = Gather(s, b) n1 = Unsqueeze(n, z) m1 = Unsqueeze(m, z) t = Concat<axis=0>(n1, m1, h) y = Reshape(x, t) }", {}, ["Reshape"]),
     ("symbols in another order", "g (float[N,S,8] x) => (float[S,N,8] y) <int64[1] i = {1}, int64[1] j = {0}, int64[1] k = {8}> { s = Shape(x) a = Gather(s, i) b = Gather(s, j) t = Concat<axis=0>(a, b, k) y = Reshape(x, t) }", {}, ["Shape", "Gather", "Gather", "Concat", "Reshape"]),
     ("expand with -1", "g (float[N,1] x) => (float[N,4] y) <int64[1] f = {4}, int64[2] m = {-1,-1}, int64[2] o = {1,1}> { s = Shape<end=1>(x) t = Concat<axis=0>(s, f) e = Equal(t, m) w = Where(e, o, t) y = Expand(x, w) }", {}, ["Expand"]),
