@@ -23,6 +23,8 @@ from effc.core.errors import BackendMissing, BadInput, EffcError
 
 ENVIRONMENT = Path(".venv-peers")
 DEADLINE_S = 300.0
+LENGTH_DEADLINE_S = 150.0
+"""For a generated graph, of which nothing but the time is asked."""
 GROWTH = 1.01
 _LAST_WORDS = 160
 _STANDARD = ("", "ai.onnx")

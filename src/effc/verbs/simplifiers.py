@@ -26,7 +26,6 @@ from effc.verbs import simplifiers_page
 LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
 ANY = "any"
 LENGTHS = (1_000, 10_000, 50_000)
-LENGTH_DEADLINE_S = 150.0
 
 
 def models(names: Sequence[str]) -> Iterator[tuple[str, Path]]:
@@ -98,7 +97,10 @@ def _length(shape: str, count: int, each: Sequence[Simplifier]) -> Length:
     with tempfile.TemporaryDirectory(prefix="effc-lengths-") as name:
         folder = Path(name)
         onnx.save(model := chains.SHAPES[shape](count), folder / "in.onnx")
-        tried = {s.name: _attempt(s, folder / "in.onnx", folder / s.name / "out.onnx", LENGTH_DEADLINE_S) for s in each}
+        tried = {
+            s.name: _attempt(s, folder / "in.onnx", folder / s.name / "out.onnx", simplifiers.LENGTH_DEADLINE_S)
+            for s in each
+        }
         done = folder / simplifiers.effc().name / "out.onnx"
         after = simplifiers.node_count(simplifiers.read(done)) if done.is_file() else None
         seconds = {name: None if each.failure else each.seconds for name, each in tried.items()}

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
 
 from effc.bench.peers.comparison import Comparison, Length, Result, Row, means
+from effc.bench.peers.simplifiers import LENGTH_DEADLINE_S
 from effc.core import host
 
 _LIGHT = "light_"
@@ -112,7 +113,8 @@ def _lengths(lengths: Sequence[Length]) -> str:
         (each.shape, str(each.nodes), _text(each.after), *(_seconds(each.seconds.get(name)) for name in names))
         for each in lengths
     )
-    title = "## Time over length\n\nGenerated graphs; seconds of one run, `-` where it failed or took over 300 s.\n\n"
+    told = f"Generated graphs; seconds of one run, `-` where it failed or took over {LENGTH_DEADLINE_S:.0f} s."
+    title = f"## Time over length\n\n{told}\n\n"
     return title + _table(("graph", "nodes in", "effc's nodes", *names), body)
 
 
