@@ -6,6 +6,7 @@ import numpy as np
 
 from effc.compiler import ir
 from effc.compiler.passes import shapes
+from effc.compiler.passes.canonicalize import scalar_bool
 from effc.compiler.passes.inline import inlined, stand_in
 from effc.compiler.passes.rewrite import constant, each, graph_of, input_at
 from effc.compiler.phase import Step
@@ -13,7 +14,7 @@ from effc.compiler.phase import Step
 
 def known_branch(node: ir.Node) -> bool:
     """If(true) is its then_branch, If(false) its else_branch."""
-    condition = _bool(node.inputs[0])
+    condition = scalar_bool(node.inputs[0])
     if condition is None:
         return False
     branch = node.attributes["then_branch" if condition else "else_branch"].as_graph()
@@ -45,7 +46,7 @@ def _turns(node: ir.Node) -> int | None:
     Without a condition what its body says of going on counts for nothing.
     """
     limit, condition = (input_at(node, index) for index in (0, 1))
-    most, going = ir.const(limit), _bool(condition)
+    most, going = ir.const(limit), scalar_bool(condition)
     if going is False or (most is not None and most.item() <= 0):
         return 0
     if condition is not None and going is None:
@@ -62,12 +63,6 @@ def _gathered(node: ir.Node, value: ir.Value) -> ir.Value:
     made.outputs[0].name = ir.fresh_name(graph_of(node), f"{value.name}_gathered")
     made.outputs[0].type = value.type
     return made.outputs[0]
-
-
-def _bool(value: ir.Value | None) -> bool | None:
-    """A constant boolean, None for anything else."""
-    array = ir.const(value)
-    return None if array is None or array.size != 1 else bool(array.item())
 
 
 STEPS = (

@@ -30,11 +30,10 @@ def _always(node: ir.Node) -> bool:
 def _dropout(node: ir.Node) -> bool:
     """Dropout(x) is x outside training, where its mask is not read."""
     training = input_at(node, 2)
-    mask_unused = all(not out.uses() and not out.is_graph_output() for out in node.outputs[1:])
-    return mask_unused and (training is None or scalar_bool(training) is False)
+    return _only_first(node) and (training is None or scalar_bool(training) is False)
 
 
-def scalar_bool(value: ir.Value) -> bool | None:
+def scalar_bool(value: ir.Value | None) -> bool | None:
     """A constant boolean, None for anything else."""
     array = ir.const(value)
     return None if array is None or array.size != 1 else bool(array.ravel()[0])
@@ -42,7 +41,12 @@ def scalar_bool(value: ir.Value) -> bool | None:
 
 def _whole(node: ir.Node) -> bool:
     """A part as large as x is x, where nobody takes the empty ones behind it."""
-    return _same_shape(node) and not any(out.uses() or out.is_graph_output() for out in node.outputs[1:])
+    return _same_shape(node) and _only_first(node)
+
+
+def _only_first(node: ir.Node) -> bool:
+    """Whether nobody takes any output but the first."""
+    return not any(out.uses() or out.is_graph_output() for out in node.outputs[1:])
 
 
 def _cast(node: ir.Node) -> bool:
